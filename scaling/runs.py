@@ -153,7 +153,13 @@ def read_runs(path: str | Path) -> pd.DataFrame:
         raise ValueError(f"{source} ends in {source.suffix!r}; a runs table is .parquet or .csv")
     try:
         frame = readers[source.suffix](source)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+    except (
+        OSError,
+        UnicodeDecodeError,
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+        ValueError,
+    ) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{source} cannot be read as a table: {first_line}") from error
     try:

@@ -1,0 +1,202 @@
+"""From points to an optimum: starts, a robust scale, the best of many solutions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.laws.base import Array, Law
+from scaling.points import Points, sampling_variance
+from scaling.solver import Problem, derivatives, huber, solve
+
+# Normal scale of a median absolute deviation.
+MAD_TO_SIGMA = 1.4826
+# Data that agree with a law to this relative precision are taken as free of noise.
+LEAST_SIGMA = 1e-9
+# Starts are screened on a sample of this many points when there are more.
+SCREENING_POINTS = 400
+# Objectives this close (in units where 0.5 is one standard error) are the same optimum.
+SAME_OBJECTIVE = 1e-5
+SCALE_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best solution of a law on some points, in coordinates of centred log inputs.
+
+    Attributes:
+        theta: Coordinates on ``x - centre``.
+        centre: Mean log inputs, (n_inputs,).
+        problem: What was minimised, its `sigma` the estimated standard deviation of each point.
+        objective: Huber loss at `theta`.
+        gradient_norm: Largest derivative, in standard errors of its parameter.
+        curvature: Second derivatives of the objective, by differences of the analytic gradient.
+        information: Gauss-Newton curvature.
+        held: Which parameters rest on a bound.
+        n_agreeing: Starts that ended here.
+        n_starts: Starts tried.
+        rivals: Coordinates of starts with the same objective and other parameters.
+        converged: Whether the solver met its tolerance.
+    """
+
+    theta: Array
+    centre: Array
+    problem: Problem
+    objective: float
+    gradient_norm: float
+    curvature: Array
+    information: Array
+    held: NDArray[np.bool_]
+    n_agreeing: int
+    n_starts: int
+    rivals: Array
+    converged: bool
+    known_variance: Array
+
+    @property
+    def condition_number(self) -> float:
+        """Of the information about the free parameters, each in its own units of precision."""
+        free = ~self.held
+        if not free.any():
+            return 1.0
+        block = self.information[np.ix_(free, free)]
+        size = np.sqrt(np.maximum(np.diag(block), 1e-300))
+        values = np.linalg.eigvalsh(block / np.outer(size, size))
+        return float(values[-1] / values[0]) if values[0] > 0 else float("inf")
+
+
+def minimise(law: Law, points: Points, *, multiplicity: Array | None = None) -> Optimum:
+    """Find the robust optimum of a law from many starts.
+
+    The scale of Huber's threshold is the residuals' own (median absolute deviation, in rounds that
+    start from least squares), beside what the test set's size contributes to each point.
+    """
+    centre = points.x.mean(axis=1)
+    x = points.x - centre[:, None]
+    counts = np.ones(points.n_points) if multiplicity is None else multiplicity
+    lower, upper = law.bounds(x, points.y)
+    wide = Problem(x, points.y, np.ones(points.n_points), counts, lower, upper, threshold=1e9)
+    starts = _screen(law, law.starts(x, points.y, counts), wide)
+    relative = estimate_sigma(law, starts[:1], wide, points)
+    problem = Problem(x, points.y, relative, counts, lower, upper)
+    found = solve(law, starts, problem)
+    best = int(np.argmin(np.where(np.isnan(found.objective), np.inf, found.objective)))
+    found_again = solve(law, found.theta[best : best + 1], problem, tolerance=1e-10, max_steps=40)
+    theta, objective = found_again.theta[0], float(found_again.objective[0])
+    agreeing, rivals = _compare(found.theta, found.objective, theta, objective, law, problem)
+    gradient, curvature, information, held = local_shape(law, theta, problem)
+    return Optimum(
+        theta, centre, problem, objective, gradient, curvature, information, held,
+        agreeing, starts.shape[0], rivals, bool(found.converged[best]),
+        known_variance(law, theta[None], x, points),
+    )  # fmt: skip
+
+
+def _screen(law: Law, starts: Array, wide: Problem) -> Array:
+    """Bring every start near an optimum by a few least-squares steps, on a sample if there are many points."""
+    problem = wide
+    n_points = wide.y.size
+    if n_points > SCREENING_POINTS:
+        # The points are sorted by cost, so every k-th is a sample over the whole range.
+        keep = np.unique(np.linspace(0, n_points - 1, SCREENING_POINTS).round().astype(np.intp))
+        problem = Problem(
+            wide.x[:, keep], wide.y[keep], wide.sigma[keep], wide.multiplicity[keep],
+            wide.lower, wide.upper, wide.threshold,
+        )  # fmt: skip
+    found = solve(law, starts, problem, tolerance=1e-4, max_steps=12)
+    order = np.argsort(np.where(np.isnan(found.objective), np.inf, found.objective), kind="stable")
+    return found.theta[order]
+
+
+def estimate_sigma(law: Law, start: Array, wide: Problem, points: Points) -> Array:
+    """Standard deviation of each point's log error: the test set's share and one scale for the rest."""
+    theta = start
+    n_parameters = law.n_parameters
+    correction = np.sqrt(points.n_points / max(points.n_points - n_parameters, 1))
+    sigma = wide.sigma
+    for _ in range(SCALE_ROUNDS):
+        prediction = law.evaluate(theta, wide.x)[0]
+        known = known_variance(law, theta, wide.x, points)
+        sigma = combined_sigma((points.y - prediction) * correction, known)
+        theta = solve(
+            law, theta, Problem(wide.x, wide.y, sigma, wide.multiplicity, wide.lower, wide.upper),
+            tolerance=1e-3, max_steps=30,
+        ).theta  # fmt: skip
+    return sigma
+
+
+def known_variance(law: Law, theta: Array, x: Array, points: Points) -> Array:
+    """Variance of each log error that is known beforehand: the test set's size, few seeds in a cell."""
+    return sampling_variance(law.evaluate(theta, x)[0], points.n_test) + _seed_share(points)
+
+
+def _seed_share(points: Points) -> Array:
+    """Variance that averaging over few seeds leaves; 0 where cells have equally many and it is one scale."""
+    if not np.isfinite(points.seed_variance) or np.all(points.n_seeds == points.n_seeds[0]):
+        return np.zeros(points.n_points)
+    return points.seed_variance / points.n_seeds
+
+
+def combined_sigma(residual: Array, known_variance: Array) -> Array:
+    """Standard deviations ``sqrt(tau^2 + known)`` whose tau makes the median standardised residual normal.
+
+    Where the known part alone is more than the residuals show, it is scaled down instead.
+    """
+    size = np.abs(residual)
+    plain = MAD_TO_SIGMA * float(np.median(size))
+    if not np.any(known_variance > 0):
+        return np.full(size.size, max(plain, LEAST_SIGMA))
+
+    def too_wide(tau: float) -> bool:
+        return MAD_TO_SIGMA * float(np.median(size / np.sqrt(tau**2 + known_variance))) < 1.0
+
+    least = 1e-6 * max(plain, LEAST_SIGMA)
+    if too_wide(least):
+        shape = np.sqrt(known_variance + least**2)
+        scale = MAD_TO_SIGMA * float(np.median(size / shape))
+        return np.maximum(scale * shape, LEAST_SIGMA)
+    low, high = least, max(4.0 * plain, LEAST_SIGMA) + float(np.sqrt(known_variance.max()))
+    for _ in range(40):
+        middle = np.sqrt(low * high)
+        low, high = (low, middle) if too_wide(middle) else (middle, high)
+    return np.sqrt(high**2 + known_variance)
+
+
+def _compare(
+    thetas: Array, objectives: Array, theta: Array, objective: float, law: Law, problem: Problem
+) -> tuple[int, Array]:
+    """Count the starts that reached the optimum, and return those as good but elsewhere."""
+    level = SAME_OBJECTIVE * (1.0 + abs(objective))
+    equal = objectives <= objective + level
+    with np.errstate(all="ignore"):
+        curves = law.evaluate(thetas[equal], problem.x)
+        reference = law.evaluate(theta[None], problem.x)
+    sigma = problem.sigma
+    same = np.nanmax(np.abs(curves - reference) / sigma, axis=1) < 0.05
+    return int(equal.sum()), thetas[equal][~same]
+
+
+def local_shape(law: Law, theta: Array, problem: Problem) -> tuple[float, Array, Array, NDArray[np.bool_]]:
+    """Gradient norm over free parameters, true and Gauss-Newton curvature, and the parameters on a bound."""
+    one = np.zeros(1, dtype=np.intp)
+    with np.errstate(all="ignore"):
+        _, gradient, information = derivatives(law, theta[None], problem, one)
+        size = np.sqrt(np.maximum(np.diag(information[0]), 1e-300))
+        held = np.isclose(theta, problem.lower, rtol=0, atol=1e-12) | np.isclose(
+            theta, problem.upper, rtol=1e-12, atol=1e-12
+        )
+        step = np.minimum(1e-3 / size, 1e-4 * (1.0 + np.abs(theta)))
+        around = np.concatenate([theta + np.diag(step), theta - np.diag(step)])
+        slopes = derivatives(law, around, problem, np.zeros(len(around), dtype=np.intp))[1]
+    n_parameters = theta.size
+    curvature = (slopes[:n_parameters] - slopes[n_parameters:]) / (2 * step[:, None])
+    free = ~held
+    norm = float(np.max(np.abs(gradient[0] / size)[free], initial=0.0))
+    return norm, (curvature + curvature.T) / 2, information[0], held
+
+
+def loss_of(residual: Array, problem: Problem) -> float:
+    """Huber loss of given residuals in log error."""
+    return float((problem.multiplicity * huber(residual / problem.sigma, problem.threshold)).sum())

@@ -1,0 +1,286 @@
+"""From the runs table to the points of a fit: which runs enter, how sure each is, which move together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scaling.laws.base import Array, Law
+from scaling.pareto import pareto_positions
+from scaling.runs import cell_columns, check_runs, column
+
+# The column each input of a law is read from unless the caller names another.
+ROLE_COLUMNS: Mapping[str, str] = {
+    "cost": "train_flops",
+    "size": "n_params",
+    "data": "n_train",
+    "width": "width",
+    "depth": "depth",
+    "epochs": "epochs",
+    "density": "density",
+    "dense_error": "dense_error",
+}
+# Errors counted on the test set, so that its size says how far chance alone moves them.
+COUNTED_ON_TEST = ("test_error", "shift_error")
+
+
+@dataclass(frozen=True)
+class Points:
+    """What a fit sees, in an order that does not depend on the order of the rows.
+
+    Attributes:
+        x: Natural logarithms of the inputs, (n_inputs, n_points).
+        y: Natural logarithm of the error, (n_points,).
+        n_test: Size of the test set behind each error, NaN where unknown or not a count.
+        cluster: Number of the cluster of each point: points of one are resampled together.
+        n_seeds: Runs behind each point (1 unless cells were averaged).
+        seed_variance: Variance of `y` from seed to seed, pooled over cells; NaN if no cell has two.
+        trial_ids: The runs that entered.
+        left_out: Runs that did not, each with its reason.
+    """
+
+    x: Array
+    y: Array
+    n_test: Array
+    cluster: NDArray[np.int64]
+    n_seeds: Array
+    seed_variance: float
+    trial_ids: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+    @property
+    def n_points(self) -> int:
+        """Rows the solver sees: runs, or cells after averaging."""
+        return int(self.y.size)
+
+    @property
+    def n_clusters(self) -> int:
+        """Units of resampling."""
+        return int(self.cluster.max()) + 1 if self.cluster.size else 0
+
+    def take(self, keep: NDArray[np.intp] | NDArray[np.bool_]) -> Points:
+        """Keep some points; clusters are renumbered."""
+        cluster = np.unique(self.cluster[keep], return_inverse=True)[1].astype(np.int64)
+        return replace(
+            self,
+            x=self.x[:, keep],
+            y=self.y[keep],
+            n_test=self.n_test[keep],
+            cluster=cluster,
+            n_seeds=self.n_seeds[keep],
+        )
+
+
+def read_points(
+    runs: pd.DataFrame,
+    law: Law,
+    *,
+    columns: Mapping[str, str],
+    error: str,
+    average: bool,
+    cluster: str | None,
+) -> Points:
+    """Turn a runs table into points.
+
+    Runs that did not finish, or lack an input or the error, are left out with a reason. An error of
+    exactly 0 on a known number of test examples enters as half an example (the logarithm of a count
+    of 0 has no value; half is the median-unbiased choice of Haldane and Anscombe) with the wide
+    standard deviation that goes with it; where the number is unknown the run is left out with that reason.
+
+    Args:
+        runs: The runs table.
+        law: Its roles say which columns are read.
+        columns: Column of each role, where it differs from `ROLE_COLUMNS`.
+        error: Column of the error.
+        average: Average the seeds of a cell first, as a frontier needs.
+        cluster: Column whose equal values are resampled together; the cell if None.
+
+    Raises:
+        ValueError: If a column is missing or does not hold numbers, or the table is no runs table.
+    """
+    table = check_runs(runs)
+    names = [columns.get(role, ROLE_COLUMNS.get(role, role)) for role in law.roles]
+    for name in [*names, error]:
+        _require_numbers(table, name)
+    values = np.array([table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in names])
+    errors = table[error].to_numpy(dtype=np.float64, na_value=np.nan)
+    n_test = _test_sizes(table, error)
+    reasons = _reasons(table, names, values, error, errors, n_test)
+    kept = np.flatnonzero(reasons == "")
+    identity = table["trial_id"].to_numpy(dtype=object)
+    left_out = tuple(sorted((str(identity[i]), str(reasons[i])) for i in np.flatnonzero(reasons != "")))
+    labels = cluster_labels(table, names[0], cluster)[kept]
+    points = _ordered(values[:, kept], errors[kept], n_test[kept], labels, identity[kept], left_out, average)
+    return points
+
+
+def usable_runs(
+    runs: pd.DataFrame, inputs: list[str], error: str, cluster: str | None = None
+) -> tuple[pd.DataFrame, NDArray[np.int64], tuple[tuple[str, str], ...]]:
+    """Rows that can be placed by input and error, the cluster of each, and the runs left out with reasons.
+
+    An error of 0 is kept: only a logarithm cannot place it.
+
+    Raises:
+        ValueError: If a column is missing or does not hold numbers, or the table is no runs table.
+    """
+    table = check_runs(runs)
+    for name in [*inputs, error]:
+        _require_numbers(table, name)
+    values = np.array([table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in inputs])
+    errors = table[error].to_numpy(dtype=np.float64, na_value=np.nan)
+    reasons = _reasons(table, inputs, values, error, errors, np.ones(len(table)))
+    kept = reasons == ""
+    identity = table["trial_id"].to_numpy(dtype=object)
+    left_out = tuple(sorted((str(identity[i]), str(reasons[i])) for i in np.flatnonzero(~kept)))
+    labels = cluster_labels(table, inputs[0], cluster)[kept]
+    return table[kept].reset_index(drop=True), labels, left_out
+
+
+def cluster_labels(table: pd.DataFrame, cost: str, cluster: str | None = None) -> NDArray[np.int64]:
+    """Number the cluster of each run: the cell, or the values of the column `cluster`.
+
+    Without a ``cell`` column, runs that agree in every setting the table has are one cell; where that
+    would put one seed twice into a cell, the settings do not tell the cells apart (checkpoints of one
+    run, a stranger's table) and the cost is taken as a setting too.
+
+    Raises:
+        ValueError: If there is no column `cluster`.
+    """
+    if cluster is not None:
+        if cluster not in table.columns:
+            raise ValueError(f"the runs table has no column {cluster!r} to resample by")
+        return _codes(table, [cluster])
+    settings = cell_columns(table)
+    settings += [name for name in ("n_params",) if "cell" not in settings and name in table.columns]
+    if not settings:
+        return _told_apart(table, _codes(table, [cost]))
+    codes = _codes(table, settings)
+    if settings != ["cell"] and _repeats_a_seed(table, codes):
+        codes = _told_apart(table, _codes(table, [*settings, cost]))
+    return codes
+
+
+def _told_apart(table: pd.DataFrame, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Runs of one cost with one seed number are repeats: one cell, unless nothing says that they are seeds."""
+    return codes if table["seed"].nunique() > 1 else np.arange(len(table), dtype=np.int64)
+
+
+def _repeats_a_seed(table: pd.DataFrame, codes: NDArray[np.int64]) -> bool:
+    return bool(pd.DataFrame({"cell": codes, "seed": table["seed"].to_numpy()}).duplicated().any())
+
+
+def _codes(table: pd.DataFrame, names: list[str]) -> NDArray[np.int64]:
+    if len(names) == 1:
+        return pd.factorize(table[names[0]], use_na_sentinel=False)[0].astype(np.int64)
+    return table.groupby(names, dropna=False, sort=False, observed=True).ngroup().to_numpy(dtype=np.int64)
+
+
+def _require_numbers(table: pd.DataFrame, name: str) -> None:
+    if name not in table.columns:
+        present = ", ".join(str(other) for other in table.columns)
+        raise ValueError(f"the runs table has no column {name!r}; it has {present}")
+    if not pd.api.types.is_numeric_dtype(table[name]):
+        raise ValueError(f"the column {name!r} holds text where numbers are needed")
+
+
+def _test_sizes(table: pd.DataFrame, error: str) -> Array:
+    if error in COUNTED_ON_TEST and "n_test" in table.columns:
+        return table["n_test"].to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.full(len(table), np.nan)
+
+
+def _reasons(
+    table: pd.DataFrame, names: list[str], values: Array, error: str, errors: Array, n_test: Array
+) -> NDArray[np.object_]:
+    """Why each run stays out; an empty text for those that enter. The first reason found counts."""
+    reasons = np.full(len(table), "", dtype=object)
+
+    def leave(where: NDArray[np.bool_], reason: str) -> None:
+        reasons[where & (reasons == "")] = reason
+
+    status = table["status"].to_numpy(dtype=object)
+    unfinished = status != "finished"
+    if unfinished.any():
+        given = (
+            table["reason"].to_numpy(dtype=object) if "reason" in table.columns else np.full(len(table), None)
+        )
+        for i in np.flatnonzero(unfinished):
+            reasons[i] = f"status {status[i]}" + (f": {given[i]}" if given[i] else "")
+    for name, inputs in zip(names, values, strict=True):
+        leave(~np.isfinite(inputs), f"{name} is empty or not finite")
+        leave(inputs <= 0, f"{name} is not above 0, and laws are in its logarithm")
+    leave(~np.isfinite(errors), f"{error} is empty or not finite")
+    leave(errors < 0, f"{error} is negative")
+    counted = np.isfinite(n_test) & (n_test > 0)
+    leave((errors == 0) & ~counted, f"{error} is 0 and the number of test examples behind it is not known")
+    return reasons
+
+
+def _ordered(
+    values: Array,
+    errors: Array,
+    n_test: Array,
+    labels: NDArray[np.int64],
+    identity: NDArray[np.object_],
+    left_out: tuple[tuple[str, str], ...],
+    average: bool,
+) -> Points:
+    """Sort the runs by what they say, not by where they stood, and average cells if asked to."""
+    by_cluster = np.unique(labels, return_inverse=True)[1]
+    size = np.bincount(by_cluster).astype(np.float64) if labels.size else np.zeros(0)
+    total = np.bincount(by_cluster, weights=errors) if labels.size else np.zeros(0)
+    order = np.lexsort((total[by_cluster], size[by_cluster], n_test, errors, *values[::-1]))
+    values, errors, n_test, labels = values[:, order], errors[order], n_test[order], labels[order]
+    first = pd.factorize(labels)[0].astype(np.int64)
+    x, y = np.log(values), log_of_counts(errors, n_test)
+    seed_variance = _pooled_variance(y, first)
+    count = np.bincount(first).astype(np.float64) if first.size else np.zeros(0)
+    n_seeds = np.ones(y.size)
+    if average and first.size:
+        x = np.log(np.array([np.bincount(first, weights=row) / count for row in values]))
+        n_test = np.bincount(first, weights=n_test) / count
+        y = log_of_counts(np.bincount(first, weights=errors) / count, n_test)
+        n_seeds, first = count, np.arange(count.size, dtype=np.int64)
+    ids = tuple(sorted(str(value) for value in identity))
+    return Points(x, y, n_test, first, n_seeds, seed_variance, ids, left_out)
+
+
+def log_of_counts(errors: Array, n_test: Array) -> Array:
+    """Log error, an error of 0 taken as half an example of the test set."""
+    with np.errstate(divide="ignore"):
+        return np.log(np.where(errors > 0, errors, 0.5 / (np.where(errors > 0, 1.0, n_test) + 1.0)))
+
+
+def sampling_variance(log_error: Array, n_test: Array) -> Array:
+    """Variance of a log error from the chance of which examples are in the test set; 0 where unknown."""
+    error = np.minimum(np.exp(log_error), 1.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = (1.0 - error) / np.maximum(error * n_test, 0.5)
+    return np.where(np.isfinite(n_test) & (n_test > 0), variance, 0.0)
+
+
+def _pooled_variance(y: Array, cluster: NDArray[np.int64]) -> float:
+    if not y.size:
+        return float("nan")
+    count = np.bincount(cluster)
+    mean = np.bincount(cluster, weights=y) / count
+    freedom = int(y.size - count.size)
+    return float(((y - mean[cluster]) ** 2).sum() / freedom) if freedom > 0 else float("nan")
+
+
+def frontier_points(points: Points) -> Points:
+    """Keep the averaged cells that no other beats in cost and error."""
+    return points.take(np.sort(pareto_positions(points.x[0], points.y)))
+
+
+def column_unit(name: str) -> str:
+    """Unit of a known column, empty for a stranger's."""
+    try:
+        return column(name).unit
+    except ValueError:
+        return ""

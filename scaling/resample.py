@@ -1,0 +1,110 @@
+"""Resamples of clusters as counts, and the batched refits of a law to all of them at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scaling.estimate import Optimum, known_variance
+from scaling.laws.base import Array, Law
+from scaling.points import Points
+from scaling.solver import Problem, solve
+
+# A refit's parameters need a thousandth of their standard errors, no more.
+REFIT_TOLERANCE = 1e-4
+
+
+def cluster_counts(points: Points, n_resamples: int, generator: np.random.Generator) -> Array:
+    """How often each cluster was drawn, (n_resamples, n_clusters), drawing as many as there are."""
+    n_clusters = points.n_clusters
+    share = np.full(n_clusters, 1.0 / n_clusters)
+    return generator.multinomial(n_clusters, share, size=n_resamples).astype(np.float64)
+
+
+def leave_one_out_counts(points: Points) -> Array:
+    """Each cluster left out in turn, (n_clusters, n_clusters)."""
+    return 1.0 - np.eye(points.n_clusters)
+
+
+def front_counts(points: Points, multiplicity: Array) -> Array:
+    """Counts of the points that no other point present beats; 0 for the rest.
+
+    Args:
+        points: Averaged cells, in any order.
+        multiplicity: How often each is present, (n_resamples, n_points).
+    """
+    cost, error = points.x[0], points.y
+    order = np.lexsort((error, cost))
+    cost, error = cost[order], error[order]
+    repeated = np.r_[False, (cost[1:] == cost[:-1]) & (error[1:] == error[:-1])]
+    first = np.maximum.accumulate(np.where(repeated, 0, np.arange(cost.size)))
+    result = np.zeros_like(multiplicity)
+    present = multiplicity[:, order] > 0
+    least = np.minimum.accumulate(np.where(present, error, np.inf), axis=1)
+    before = np.concatenate([np.full((len(least), 1), np.inf), least[:, :-1]], axis=1)[:, first]
+    result[:, order] = np.where(present & (error < before), multiplicity[:, order], 0.0)
+    return result
+
+
+def sigma_of(law: Law, points: Points, optimum: Optimum) -> Array:
+    """Standard deviations of other points by the scale that a fit has estimated."""
+    fitted = optimum.problem.sigma
+    known = known_variance(law, optimum.theta[None], points.x - optimum.centre[:, None], points)
+    if not known.any():
+        return np.full(points.n_points, fitted[0])
+    here = optimum.known_variance
+    rest = float(np.median(fitted**2 - here))
+    if rest >= 0:
+        return np.sqrt(rest + known)
+    return np.sqrt(known * float(np.median(fitted**2 / np.maximum(here, 1e-300))))
+
+
+def refit(law: Law, points: Points, optimum: Optimum, multiplicity: Array, sigma: Array) -> tuple[Array, int]:
+    """Refit a law to every resample from the optimum of all runs.
+
+    Returns:
+        Coordinates of the refits that reached an optimum, and how many did not: too few distinct inputs, or
+        no convergence from any start.
+    """
+    x = points.x - optimum.centre[:, None]
+    problem = Problem(
+        x,
+        points.y,
+        sigma,
+        multiplicity,
+        optimum.problem.lower,
+        optimum.problem.upper,
+        optimum.problem.threshold,
+    )
+    start = np.repeat(optimum.theta[None], len(multiplicity), axis=0)
+    found = solve(law, start, problem, tolerance=REFIT_TOLERANCE, max_steps=60)
+    theta, good = found.theta, found.converged & np.isfinite(found.objective)
+    again = np.flatnonzero(~good)
+    if again.size:
+        theta[again], good[again] = _from_many_starts(law, points, problem, again)
+    good &= _distinct_inputs(x, multiplicity) > law.n_parameters
+    return theta[good], int((~good).sum())
+
+
+def _from_many_starts(
+    law: Law, points: Points, problem: Problem, which: np.ndarray
+) -> tuple[Array, np.ndarray]:
+    """Second attempt: every start of the law for each of the resamples that did not converge."""
+    starts = law.starts(problem.x, problem.y, np.ones(points.n_points))
+    many = np.repeat(which, len(starts))
+    batch = Problem(
+        problem.x, problem.y, problem.sigma, problem.multiplicity[many],
+        problem.lower, problem.upper, problem.threshold,
+    )  # fmt: skip
+    found = solve(law, np.tile(starts, (which.size, 1)), batch, tolerance=REFIT_TOLERANCE, max_steps=200)
+    objective = np.where(found.converged, found.objective, np.inf).reshape(which.size, -1)
+    best = np.nanargmin(objective, axis=1) + np.arange(which.size) * len(starts)
+    return found.theta[best], np.isfinite(objective.min(axis=1))
+
+
+def _distinct_inputs(x: Array, multiplicity: Array) -> Array:
+    """How many distinct inputs each resample holds."""
+    label = np.unique(x, axis=1, return_inverse=True)[1].reshape(-1)
+    present = np.zeros((len(multiplicity), int(label.max()) + 1))
+    for point, number in enumerate(label):
+        present[:, number] = np.maximum(present[:, number], multiplicity[:, point] > 0)
+    return present.sum(axis=1)
