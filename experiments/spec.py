@@ -1,22 +1,12 @@
-"""Sweep files and trials: what is asked for, checked before anything is spent.
-
-A `TrialSpec` holds all that changes a result and nothing else; its id is a hash of its content.
-A `SweepSpec` is the strict reading of a YAML file and expands to trials.
-"""
+"""A trial: all that changes its result, and nothing else. Its id is a hash of its content."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import itertools
 import json
-import math
-import re
-from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 # Raised when the meaning of a field changes, so that old records are not taken for new ones.
 SPEC_VERSION = 1
@@ -26,11 +16,13 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A frozen value that refuses unknown keys."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-class TrialSpec(_Strict):
+class TrialSpec(Strict):
     """One trial: everything that changes its result. Hardware, paths and trackers stand outside."""
 
     dataset: str = Field(description="a data set's name, or `module:function` that returns one")
@@ -64,6 +56,7 @@ class TrialSpec(_Strict):
     selection: Literal["last", "best"] = Field(
         "last", description="final weights, or those of the best validation pass (which is charged)"
     )
+    validation_passes: Whole = Field(6, description="points of the training curve, the last at its end")
 
     @property
     def trial_id(self) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib import colors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from scaling.runs import column
 
@@ -66,6 +67,14 @@ def axis_label(name: str) -> str:
     return f"{words} [{unit}]" if unit and unit not in words else words
 
 
+def column_kind(name: str) -> str:
+    """Kind of a column of the runs table, ``unknown`` for one it does not know."""
+    try:
+        return column(name).kind
+    except ValueError:
+        return "unknown"
+
+
 def plot_error_against_cost(
     axes: Axes,
     runs: pd.DataFrame,
@@ -101,6 +110,10 @@ def plot_error_against_cost(
     _draw_reference_slopes(axes, front, cost, error)
     axes.set_xlabel(axis_label(cost))
     axes.set_ylabel(axis_label(error))
+    if column_kind(error) == "fraction":
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     if points is not None:
         bar = axes.figure.colorbar(points, ax=axes, pad=0.01)
         bar.set_label(axis_label("n_params"))

@@ -1,0 +1,238 @@
+"""The command line `ninthpower`: arguments and printing, no logic.
+
+Heavy libraries are imported inside the commands that use them, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="ninthpower",
+    help="Measure how error falls with compute, on your own models and data.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RESULTS = Path("results")
+
+SweepArgument = Annotated[Path, typer.Argument(help="Sweep file (YAML).", show_default=False)]
+RunsArgument = Annotated[
+    Path, typer.Argument(help="A results folder, or a runs table as .csv or .parquet.", show_default=False)
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as grid.width=[8,16]; may be repeated."),
+]
+ResultsOption = Annotated[Path, typer.Option("--results", help="Folder that holds a folder per sweep.")]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Folder where data sets are looked for.")]
+WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Trials side by side; by default all cores.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure how error falls with compute, on your own models and data."""
+    if version:
+        from importlib import metadata
+
+        typer.echo(f"ninthpower {metadata.version('ninthpower')}")
+        raise typer.Exit
+    if debug:
+        os.environ["NINTHPOWER_DEBUG"] = "1"
+
+
+@app.command()
+def plan(
+    sweep: SweepArgument,
+    overrides: SetOption = None,
+    results: ResultsOption = RESULTS,
+    data: DataOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a sweep would cost, and spend nothing.
+
+    Example: ninthpower plan experiments/sweeps/digits.yaml --set grid.width=[8,16]
+    """
+    from experiments.printing import print_plan
+    from experiments.running import plan_sweep
+
+    found = plan_sweep(_load(sweep, overrides), results_folder=results, data_folder=data, workers=workers)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=1))
+    else:
+        print_plan(found, _console())
+        _next(f"ninthpower sweep {sweep}")
+
+
+@app.command()
+def sweep(
+    sweep: SweepArgument,
+    overrides: SetOption = None,
+    results: ResultsOption = RESULTS,
+    data: DataOption = None,
+    workers: WorkersOption = None,
+    address: Annotated[str | None, typer.Option(help="Address of a running Ray cluster, or `auto`.")] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow tracking server; by default a SQLite file in the results folder.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Run a sweep's trials, those already finished excepted, then fit and report.
+
+    Example: ninthpower sweep experiments/sweeps/digits.yaml
+    """
+    from experiments.printing import print_analysis
+    from experiments.running import run_sweep
+
+    finished = run_sweep(
+        _load(sweep, overrides),
+        results_folder=results,
+        data_folder=data,
+        workers=workers,
+        address=address,
+        tracking_uri=tracking_uri,
+        console=_console(),
+        quiet=quiet,
+        command=f"ninthpower sweep {sweep}",
+    )
+    print_analysis(finished.analysis, finished.folder, _console())
+    if finished.outcome.interrupted or finished.outcome.n_failed:
+        typer.echo(finished.outcome.sentence(f"ninthpower sweep {sweep}"), err=True)
+    _next(f"ninthpower ui --results {results}")
+    if finished.outcome.interrupted:
+        raise typer.Exit(130)
+    if finished.outcome.n_failed:
+        raise typer.Exit(3)
+
+
+@app.command()
+def fit(
+    runs: RunsArgument,
+    cost: Annotated[str | None, typer.Option(help="Cost column; by default the sweep's, or train_flops.")] = None,
+    error: Annotated[str | None, typer.Option(help="Error column; by default the sweep's, or test_error.")] = None,
+    law: Annotated[list[str] | None, typer.Option("--law", help="Law to fit; may be repeated.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; by default the results folder itself.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the frontier of a sweep, or of any table of runs.
+
+    Example: ninthpower fit runs.csv --cost train_flops --error test_error --law saturating --out fitted
+    """
+    from experiments.printing import print_analysis
+    from experiments.running import fit_runs
+
+    found = fit_runs(runs, cost=cost, error=error, laws=law, out=out)
+    if as_json:
+        typer.echo((found.folder / "fits.json").read_text(encoding="utf-8"), nl=False)
+    else:
+        print_analysis(found.analysis, found.folder, _console())
+
+
+@app.command()
+def report(
+    runs: RunsArgument,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; by default the results folder itself.")] = None,
+) -> None:
+    """Write the report of a sweep, or of any table of runs, again.
+
+    Example: ninthpower report results/digits
+    """
+    from experiments.running import fit_runs
+
+    typer.echo(fit_runs(runs, out=out).analysis.report)
+
+
+@app.command()
+def runs(
+    runs: RunsArgument,
+    status: Annotated[str | None, typer.Option(help="Only runs of this status.")] = None,
+    sort: Annotated[str, typer.Option(help="Column to sort by.")] = "train_flops",
+    limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 40,
+    columns: Annotated[str | None, typer.Option(help="Columns to print, separated by commas.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the runs of a results folder or a table.
+
+    Example: ninthpower runs results/digits --status diverged --columns width,depth,reason
+    """
+    from experiments.printing import print_runs
+    from experiments.running import select_runs
+
+    table = select_runs(runs, status=status, sort=sort, columns=columns.split(",") if columns else None)
+    if as_json:
+        typer.echo(table.to_json(orient="records", indent=1))
+    else:
+        print_runs(table, limit, _console())
+
+
+@app.command()
+def ui(
+    results: ResultsOption = RESULTS,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
+) -> None:
+    """Open the MLflow UI on this machine's results, for this machine alone.
+
+    Example: ninthpower ui --results results
+    """
+    from experiments.running import serve_ui
+
+    serve_ui(results, port)
+
+
+def main() -> None:
+    """Run the command line: an error of the user's is one sentence and exit code 2."""
+    debug = "--debug" in sys.argv or bool(os.environ.get("NINTHPOWER_DEBUG"))
+    if "--debug" in sys.argv:  # allowed anywhere on the line
+        sys.argv.remove("--debug")
+        os.environ["NINTHPOWER_DEBUG"] = "1"
+    try:
+        app()
+    except (ValueError, OSError, RuntimeError) as error:
+        if debug:
+            raise
+        typer.echo(f"ninthpower: {error}", err=True)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if debug:
+            raise
+        extra = {"ray": "cluster", "mlflow": "cluster"}.get(str(error.name).split(".")[0], "trial")
+        typer.echo(
+            f"ninthpower: this command needs {error.name}, which is not installed; "
+            f"run: pip install 'ninthpower[{extra}]'",
+            err=True,
+        )
+        sys.exit(2)
+
+
+def _load(path: Path, overrides: list[str] | None) -> Any:
+    from experiments.sweep import load_sweep
+
+    return load_sweep(path, overrides or ())
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False)
+
+
+def _next(command: str) -> None:
+    typer.echo(f"next: {command}")
+
+
+if __name__ == "__main__":
+    main()

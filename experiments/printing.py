@@ -1,0 +1,72 @@
+"""What the command line prints: tables and sentences, for a terminal or a log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from experiments.wording import bytes_text, count_text, energy_text, flops_text, seconds_text
+
+if TYPE_CHECKING:
+    from experiments.results import Analysis
+    from experiments.running import SweepPlan
+
+FRONTIER_ROWS = 20
+
+
+def print_plan(plan: SweepPlan, console: Console) -> None:
+    """Print what a sweep would cost, a line per technique and one for all."""
+    table = Table(title=f"plan of {plan.name}", title_justify="left")
+    for name in ("technique", "trials", "done", "parameters", "FLOP", "FLOP left", "memory of a trial", "time left", "energy left", "money left"):
+        table.add_column(name, justify="left" if name == "technique" else "right", overflow="fold")
+    for line in plan.lines:
+        table.add_row(
+            line.name, str(line.n_trials), str(line.n_done), f"{count_text(line.n_params[0])} to {count_text(line.n_params[1])}",
+            flops_text(line.flops), flops_text(line.flops_left), bytes_text(line.memory_bytes), seconds_text(line.seconds_left),
+            "unknown" if line.joules_left is None else energy_text(line.joules_left),
+            "no price given" if line.money_left is None else f"{line.money_left:.2g} {plan.currency}",
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        f"{plan.workers} trials side by side on {plan.device}; time and energy from {plan.calibration_seconds:.0f} s of "
+        "measured steps."
+    )
+
+
+def print_analysis(analysis: Analysis, folder: Path, console: Console) -> None:
+    """Print the frontier, the laws, the answer and where everything lies."""
+    from experiments.results import fits_view, frontier_view
+
+    print_frame(frontier_view(analysis.front, analysis.settings), "frontier", console, limit=FRONTIER_ROWS)
+    print_frame(fits_view(analysis.fits), "laws", console)
+    for sentence in analysis.sentences:
+        console.print(sentence)
+    console.print(f"runs    {folder / 'runs.csv'}\nfits    {folder / 'fits.json'}\nreport  {analysis.report}")
+
+
+def print_runs(table: pd.DataFrame, limit: int, console: Console) -> None:
+    """Print the first rows of a runs table."""
+    print_frame(table, f"{len(table)} runs", console, limit=limit)
+
+
+def print_frame(frame: pd.DataFrame, title: str, console: Console, *, limit: int | None = None) -> None:
+    """Print a table; rows beyond `limit` are counted."""
+    table = Table(title=title, title_justify="left")
+    for name in frame.columns:
+        table.add_column(str(name), justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left", overflow="fold")
+    for row in frame.head(limit or len(frame)).itertuples(index=False, name=None):
+        table.add_row(*map(_cell, row))
+    # Without a terminal a table is not cut to a width that nobody has.
+    console.print(table, width=None if console.is_terminal else max(200, console.width))
+    if limit is not None and len(frame) > limit:
+        console.print(f"... and {len(frame) - limit} more rows")
+
+
+def _cell(value: Any) -> str:
+    if value is None or value is pd.NA or value != value:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

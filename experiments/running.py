@@ -1,0 +1,242 @@
+"""What the commands do: plan, run, fit and serve."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.console import Console
+
+from cluster.records import final_ids
+from experiments.results import (
+    TRIALS_FOLDER,
+    Analysis,
+    analyse,
+    provenance_of,
+    read_results,
+    save_sweep,
+    table_provenance,
+)
+from experiments.sweep import FitSpec, SweepSpec
+
+if TYPE_CHECKING:
+    from cluster.tuning import Outcome
+    from experiments.plan import PlanLine
+    from experiments.workbench import Machine
+
+STORE_NAME = "mlflow.db"
+ARTIFACTS_NAME = "mlartifacts"
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a sweep would cost on this machine."""
+
+    name: str
+    lines: tuple[PlanLine, ...]
+    workers: int
+    device: str
+    calibration_seconds: float
+    currency: str
+    trials: tuple[dict[str, Any], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON can hold it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class FinishedSweep:
+    """A sweep that came to its end, or to its user's."""
+
+    outcome: Outcome
+    analysis: Analysis
+    folder: Path
+
+
+@dataclass(frozen=True)
+class FittedRuns:
+    """An analysis and where it lies."""
+
+    analysis: Analysis
+    folder: Path
+
+
+def plan_sweep(
+    sweep: SweepSpec, *, results_folder: Path, data_folder: Path | None, workers: int | None
+) -> SweepPlan:
+    """Say what a sweep would cost, from a few seconds of measured steps.
+
+    Raises:
+        ValueError: If a trial of the sweep cannot run.
+    """
+    from experiments.device import processor_name
+    from experiments.plan import calibrate, check_sweep, plan_trials, summarise
+
+    machine = machine_for(sweep, data_folder)
+    check_sweep(sweep, machine)
+    began = time.perf_counter()
+    calibration = calibrate(sweep.trials(), machine)
+    seconds = time.perf_counter() - began
+    done = final_ids(results_folder / sweep.name / TRIALS_FOLDER)
+    planned = plan_trials(sweep, machine, done=done, calibration=calibration)
+    side_by_side = workers or max(1, int((os.cpu_count() or 1) / max(sweep.resources.cpus, 1)))
+    lines = summarise(planned, sweep, workers=side_by_side, watts=calibration.watts)
+    trials = [
+        {"trial_id": trial.spec.trial_id, "done": trial.done, "flops": trial.flops, "seconds": trial.seconds,
+         "n_params": trial.cost.n_params, "spec": trial.spec.model_dump(mode="json")}
+        for trial in planned
+    ]  # fmt: skip
+    return SweepPlan(
+        sweep.name, tuple(lines), side_by_side, processor_name(), seconds, sweep.energy.currency, tuple(trials)
+    )
+
+
+def run_sweep(
+    sweep: SweepSpec,
+    *,
+    results_folder: Path,
+    data_folder: Path | None,
+    workers: int | None,
+    address: str | None,
+    tracking_uri: str | None,
+    console: Console,
+    quiet: bool,
+    command: str,
+) -> FinishedSweep:
+    """Run what is not finished yet, deliver it to MLflow, and analyse all of it.
+
+    Raises:
+        ValueError: If a trial of the sweep cannot run, or no machine can hold one.
+        FolderInUseError: If the sweep is already running.
+    """
+    from cluster.session import connect
+    from cluster.tuning import run_trials
+    from experiments.plan import check_sweep, plan_trials
+    from experiments.progress import SweepProgress
+    from experiments.trial import run_payload
+    from experiments.workbench import open_dataset
+
+    folder = (results_folder / sweep.name).absolute()
+    records_folder = folder / TRIALS_FOLDER
+    machine = machine_for(sweep, data_folder)
+    check_sweep(sweep, machine)
+    for dataset in dict.fromkeys(trial.dataset for trial in sweep.trials()):
+        open_dataset(dataset, machine.data_folder, machine.cache_folder)
+    planned = plan_trials(sweep, machine, done=final_ids(records_folder))
+    save_sweep(sweep, folder)
+    waiting = [trial for trial in planned if not trial.done]
+    progress = SweepProgress(
+        {trial.spec.trial_id: trial.seconds for trial in waiting},
+        {trial.spec.trial_id: trial.flops for trial in waiting},
+        console=console,
+        quiet=quiet or not waiting,
+    )
+    if len(waiting) < len(planned) and not quiet:
+        console.print(f"{len(planned) - len(waiting)} of {len(planned)} trials are finished already")
+    tracker = open_tracker(sweep, results_folder, tracking_uri)
+    try:
+        with connect(address, cpus=workers) as session, progress:
+            outcome = run_trials(
+                [_request(trial.spec, trial.seconds, sweep.name) for trial in planned],
+                functools.partial(run_payload, machine=machine, sweep=sweep.name),
+                folder=records_folder,
+                session=session,
+                resources=_resources(sweep),
+                listeners=[progress, tracker],
+            )
+        analysis = fit_runs(folder).analysis
+        _deliver(tracker, sweep, folder, analysis)
+    finally:
+        tracker.close()
+    return FinishedSweep(outcome, analysis, folder)
+
+
+def fit_runs(
+    path: Path,
+    *,
+    cost: str | None = None,
+    error: str | None = None,
+    laws: Sequence[str] | None = None,
+    out: Path | None = None,
+) -> FittedRuns:
+    """Fit and report a results folder or a table of runs.
+
+    Raises:
+        ValueError: If there is nothing to read, a column is missing, or a law is unknown.
+    """
+    runs, sweep, records = read_results(path)
+    asked = {"cost": cost, "error": error, "laws": tuple(laws) if laws else None}
+    settings = (sweep.fit if sweep else FitSpec()).model_copy(
+        update={name: value for name, value in asked.items() if value is not None}
+    )
+    folder = out or (path if path.is_dir() else path.with_suffix(""))
+    provenance = provenance_of(sweep, records) if sweep else table_provenance(path)
+    title = f"{sweep.name}: {settings.error} against {settings.cost}" if sweep else f"{path.name}: {settings.error} against {settings.cost}"
+    return FittedRuns(analyse(runs, settings, folder, title=title, provenance=provenance), folder)
+
+
+def select_runs(
+    path: Path, *, status: str | None = None, sort: str = "train_flops", columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Read, filter and sort runs for people.
+
+    Raises:
+        ValueError: If a column is not in the table, or no run has the status.
+    """
+    from experiments.results import trials_view
+    from scaling.runs import STATUSES
+
+    table, sweep, _ = read_results(path)
+    for name in (sort, *(columns or ())):
+        if name not in table.columns:
+            raise ValueError(f"the runs have no column {name!r}; they have {', '.join(map(str, table.columns))}")
+    if status is not None:
+        if status not in STATUSES:
+            raise ValueError(f"status is {status!r}; it is one of {', '.join(STATUSES)}")
+        table = table[table["status"] == status]
+    table = table.sort_values(sort, kind="stable")
+    return table[list(columns)] if columns else trials_view(table, sweep.fit if sweep else FitSpec())
+
+
+def serve_ui(results_folder: Path, port: int) -> None:
+    """Run the MLflow UI on loopback until it is interrupted.
+
+    Raises:
+        ValueError: If there is no store yet.
+    """
+    store = results_folder.absolute() / STORE_NAME
+    if not store.exists():
+        raise ValueError(f"there is no MLflow store {store}; run ninthpower sweep first, or give --results")
+    print(f"MLflow on http://127.0.0.1:{port} (end it with Ctrl-C)", flush=True)
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{store}",
+        "--artifacts-destination", str(store.with_name(ARTIFACTS_NAME)), "--host", "127.0.0.1", "--port", str(port),
+    ]  # fmt: skip
+    os.execv(sys.executable, command)
+
+
+def machine_for(sweep: SweepSpec, data_folder: Path | None) -> Machine:
+    """Where the sweep's trials run, from its resources and execution settings."""
+    from experiments.energy import carbon_intensity
+    from experiments.workbench import Machine
+
+    if sweep.energy.region is not None:
+        carbon_intensity(sweep.energy.region)
+    return Machine(
+        device=sweep.execution.device,
+        threads=max(1, int(sweep.resources.cpus)),
+        data_folder=data_folder.absolute() if data_folder else None,
+        region=sweep.energy.region,
+        compile=sweep.execution.compile,
+        channels_last=sweep.execution.channels_last,
+        time_limit_seconds=sweep.execution.time_limit_seconds,
+    )

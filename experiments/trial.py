@@ -1,0 +1,263 @@
+"""One trial: a plain function from what is asked to a record of what was found.
+
+It needs neither Ray nor MLflow. Whatever goes wrong inside becomes a record with a status and a
+reason.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import random
+import socket
+import subprocess
+import time
+import traceback
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.device import Device, find_device
+from experiments.energy import EnergyAccount, carbon_intensity
+from experiments.ledger import Ledger
+from experiments.spec import SPEC_VERSION, TrialSpec
+from experiments.workbench import Machine, TrainedModel, Workbench, open_dataset
+
+Record = dict[str, Any]
+
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "codecarbon", "ray", "mlflow")
+JOULES_PER_KWH = 3.6e6
+
+
+def run_payload(payload: Mapping[str, Any], *, machine: Machine, sweep: str = "") -> Record:
+    """Run the trial that a payload describes: ``{"spec": ...}`` as plain data."""
+    return run_trial(TrialSpec.model_validate(payload["spec"]), machine, sweep=sweep)
+
+
+def run_trial(spec: TrialSpec, machine: Machine | None = None, *, sweep: str = "") -> Record:
+    """Train and measure one model.
+
+    Deterministic by the spec on a CPU for one number of threads, timings and energy aside.
+
+    Args:
+        spec: What to do.
+        machine: Where to do it; this machine with its defaults if not given.
+        sweep: The sweep's name, for the record.
+
+    Returns:
+        The record: plain data that JSON can hold, with ``trial_id``, ``status``, ``reason``, the ``row``
+        of the runs table, the training ``curve``, the ``phases`` of the ledger, the ``spec`` and the
+        ``environment``. The status is finished, diverged, stopped or failed; a failed one holds the
+        traceback in ``reason``.
+    """
+    machine = machine or Machine()
+    started_at = _now()
+    began = time.perf_counter()
+    gpus = tuple(filter(None, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")))
+    with EnergyAccount(_gpu_identifiers(gpus)) as account:
+        ledger = Ledger(account)
+        measured: dict[str, Any] = {}
+        try:
+            status, reason, curve = _measure(spec, machine, ledger, measured)
+        except Exception as error:  # the trial's boundary: a crash is a result
+            status, reason, curve = "failed", _explain(error), []
+        reading = account.read(end=True)
+    row = {
+        **_identity(spec, sweep, status, reason),
+        **measured,
+        **ledger.columns(),
+        "energy_joules": reading.total_joules,
+        "energy_source": reading.source,
+        **_carbon(reading.total_joules, machine.region),
+        "wall_seconds": time.perf_counter() - began,
+        **_use_of_hardware(ledger, measured),
+    }
+    return {
+        "trial_id": spec.trial_id,
+        "sweep": sweep,
+        "status": status,
+        "reason": reason,
+        "spec": spec.model_dump(mode="json"),
+        "row": {name: value for name, value in row.items() if value is not None},
+        "curve": curve,
+        "phases": ledger.to_list(),
+        "energy": {"joules": reading.joules, "sources": reading.sources, "reason": reading.reason},
+        "environment": environment(machine),
+        "started_at": started_at,
+        "ended_at": _now(),
+    }
+
+
+def _measure(
+    spec: TrialSpec, machine: Machine, ledger: Ledger, measured: dict[str, Any]
+) -> tuple[str, str, list[dict[str, Any]]]:
+    import torch
+
+    from experiments.data import default_cache_folder
+    from experiments.techniques import find_technique
+
+    torch.set_num_threads(machine.threads)
+    torch.set_grad_enabled(True)
+    random.seed(spec.seed)
+    np.random.seed(spec.seed % 2**32)  # noqa: NPY002 - a user's own code may draw from it
+    torch.manual_seed(spec.seed)
+
+    device = find_device(
+        machine.device,
+        threads=machine.threads,
+        precision=spec.precision,
+        cache_folder=machine.cache_folder or default_cache_folder(),
+    )
+    ledger.device = device.kind
+    measured |= {"device": device.name, "peak_flops_per_second": device.peak_flops_per_second}
+    measured["devices"] = device.count
+    dataset = open_dataset(spec.dataset, machine.data_folder, machine.cache_folder)
+    measured["n_test"] = len(dataset.test)
+    workbench = Workbench(spec, machine, device, dataset, ledger)
+    trained = find_technique(spec.technique)(workbench)
+    training = trained.training
+    measured |= _deployed(trained, workbench, device)
+    if training.status == "finished":
+        measured |= _errors(trained, workbench)
+    return training.status, training.reason, training.curve
+
+
+def _deployed(trained: TrainedModel, workbench: Workbench, device: Device) -> dict[str, Any]:
+    """What the model is, whether or not its training succeeded."""
+    import torch
+
+    from experiments.evaluation import LATENCY_BATCH, measure_latency
+    from experiments.flops import inference_flops_per_example
+
+    shape = workbench.model_shape()
+    example_shape = (shape["channels"], shape["height"], shape["image_width"])
+    nonzero = sum(int(torch.count_nonzero(p)) for p in trained.model.parameters() if p.requires_grad)
+    return {
+        "n_params": nonzero,
+        "inference_flops": inference_flops_per_example(trained.model, example_shape),
+        "inference_seconds": measure_latency(
+            trained.model, torch.zeros(1, *example_shape, device=device.kind), precision=workbench.spec.precision
+        ),
+        "inference_batch": LATENCY_BATCH,
+    }
+
+
+def _errors(trained: TrainedModel, workbench: Workbench) -> dict[str, float]:
+    """Errors and losses of a finished model. The test examples are read here and nowhere else."""
+    from experiments.evaluation import evaluate
+
+    precision = workbench.spec.precision
+    found: dict[str, float] = {}
+    for split, images in (
+        ("validation", workbench.validation_images),
+        ("test", workbench.images("test")),
+    ):
+        found[f"{split}_error"], found[f"{split}_loss"] = evaluate(trained.model, images, precision=precision)
+    shifted = workbench.images_of(workbench.dataset.shifted())
+    found["shift_error"], _ = evaluate(trained.model, shifted, precision=precision)
+    return found
+
+
+def _identity(spec: TrialSpec, sweep: str, status: str, reason: str) -> dict[str, Any]:
+    return {
+        "trial_id": spec.trial_id,
+        "cell": spec.cell,
+        "sweep": sweep,
+        "dataset": spec.dataset,
+        "family": spec.family,
+        "technique": spec.technique,
+        "seed": spec.seed,
+        "status": status,
+        "reason": reason.splitlines()[-1] if reason else None,
+        "width": spec.width,
+        "depth": spec.depth,
+        "n_train": spec.n_train,
+        "epochs": spec.epochs,
+        "learning_rate": spec.learning_rate,
+        **spec.technique_options,
+    }
+
+
+def _use_of_hardware(ledger: Ledger, measured: Mapping[str, Any]) -> dict[str, float]:
+    peak = measured.get("peak_flops_per_second")
+    if not peak or not ledger.wall_seconds:
+        return {}
+    burden = peak * ledger.wall_seconds
+    return {"utilisation": ledger.total_flops / burden, "hardware_burden_flop": burden}
+
+
+def _carbon(joules: float | None, region: str | None) -> dict[str, Any]:
+    if region is None:
+        return {}
+    intensity = _intensity(region)
+    grams = None if joules is None else joules / JOULES_PER_KWH * intensity
+    return {"carbon_grams": grams, "carbon_intensity_g_per_kwh": intensity, "region": region}
+
+
+@lru_cache(maxsize=8)
+def _intensity(region: str) -> float:
+    return carbon_intensity(region)
+
+
+def environment(machine: Machine) -> dict[str, Any]:
+    """Versions, commit and host, enough to say what a record came from."""
+    return {
+        "versions": _versions(),
+        "git_commit": _git_commit(),
+        "host": socket.gethostname(),
+        "threads": machine.threads,
+        "compile": machine.compile,
+        "channels_last": machine.channels_last,
+        "spec_version": SPEC_VERSION,
+    }
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for library in ("ninthpower", *LIBRARIES):
+        try:
+            versions[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+@lru_cache(maxsize=1)
+def _git_commit() -> str | None:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+def _gpu_identifiers(visible: tuple[str, ...]) -> tuple[str, ...]:
+    """NVML's identifiers of the GPUs that this process may use; none where there is no GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return ()
+    count = len(visible) or torch.cuda.device_count()
+    return tuple(f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in range(count))
+
+
+def _explain(error: Exception) -> str:
+    import torch
+
+    text = "".join(traceback.format_exception(error)).strip()
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        text += "\nout of memory: take a smaller batch_size, width or depth, or a larger device"
+    return text
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

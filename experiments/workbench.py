@@ -1,0 +1,198 @@
+"""What a technique works with: the trial's data, its model, its training loop and its ledger."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from experiments.data import Dataset, load_dataset, nested_subset
+from experiments.device import Device
+from experiments.evaluation import evaluate
+from experiments.flops import inference_flops_per_example, training_flops_per_example
+from experiments.images import Images
+from experiments.ledger import Ledger
+from experiments.models import build_model
+from experiments.mup import parameter_groups, rescale_initialisation
+from experiments.spec import TrialSpec
+from experiments.training import Loss, Training, train
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a trial runs, as far as that does not change what it finds.
+
+    Attributes:
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: Processor threads of torch; on a CPU they decide the order of sums, so results are
+            reproducible for one number of threads.
+        data_folder: Where data sets are looked for; None for the default.
+        cache_folder: Where prepared arrays lie, once per node; None for the default.
+        region: Grid that the node draws from, see `energy.carbon_intensity`; None for unknown.
+        compile: Compile models with `torch.compile`.
+        channels_last: Memory layout of convolutions.
+        time_limit_seconds: After this long a trial is stopped.
+    """
+
+    device: str = "auto"
+    threads: int = 1
+    data_folder: Path | None = None
+    cache_folder: Path | None = None
+    region: str | None = None
+    compile: bool = False
+    channels_last: bool = False
+    time_limit_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model as it would be deployed, and how its training ended."""
+
+    model: nn.Module
+    training: Training
+
+
+@dataclass
+class Workbench:
+    """One trial at work."""
+
+    spec: TrialSpec
+    machine: Machine
+    device: Device
+    dataset: Dataset
+    ledger: Ledger
+    began: float = field(default_factory=time.perf_counter)
+
+    @functools.cached_property
+    def torch_device(self) -> torch.device:
+        """The device that batches and weights lie on."""
+        return torch.device(self.device.kind)
+
+    @functools.cached_property
+    def train_images(self) -> Images:
+        """The trial's training examples, shuffled and augmented by its seed."""
+        indices = nested_subset(self.dataset.train.labels, self.spec.n_train, self.spec.seed)
+        return self.images("train", indices=indices, augmentation=self.spec.augmentation)
+
+    @functools.cached_property
+    def validation_images(self) -> Images:
+        """All validation examples."""
+        return self.images("validation")
+
+    def images(self, split: str, *, indices: Any = None, augmentation: str = "none") -> Images:
+        """Images of a split: ``train``, ``validation`` or ``test``."""
+        return self.images_of(getattr(self.dataset, split), indices=indices, augmentation=augmentation)
+
+    def images_of(self, examples: Any, *, indices: Any = None, augmentation: str = "none") -> Images:
+        """Images of any examples of the data set's shape, normalised like all others."""
+        info = self.dataset.info
+        return Images(
+            examples,
+            torch.arange(len(examples)).numpy() if indices is None else indices,
+            mean=info.mean,
+            std=info.std,
+            n_classes=info.n_classes,
+            device=self.torch_device,
+            seed=self.spec.seed,
+            augmentation=augmentation,
+            channels_last=self.machine.channels_last,
+        )
+
+    def model_shape(self, *, width: int | None = None) -> dict[str, Any]:
+        """Arguments of `build_model` for this trial, or for another width of it."""
+        info = self.dataset.info
+        return {
+            "width": width or self.spec.width,
+            "depth": self.spec.depth,
+            "height": info.height,
+            "image_width": info.width,
+            "channels": info.channels,
+            "n_classes": info.n_classes,
+        }
+
+    def build_model(self, *, width: int | None = None) -> nn.Module:
+        """A new model, initialised by the trial's seed and the rules of muP."""
+        torch.manual_seed(self.spec.seed)
+        model = build_model(self.spec.family, **self.model_shape(width=width))
+        rescale_initialisation(model, self.base_model(), torch.Generator().manual_seed(self.spec.seed))
+        layout = torch.channels_last if self.machine.channels_last else torch.contiguous_format
+        return model.to(self.torch_device, memory_format=layout)
+
+    def base_model(self) -> nn.Module:
+        """The model at the base width, without weights: where the learning rate means itself."""
+        return _base_model(self.spec.family, tuple(self.model_shape(width=self.spec.base_width).items()))
+
+    def train(
+        self,
+        model: nn.Module,
+        *,
+        phase: str,
+        images: Images | None = None,
+        loss_function: Loss | None = None,
+        after_step: Callable[[int, int], None] | None = None,
+        spec: TrialSpec | None = None,
+    ) -> TrainedModel:
+        """Train a model in place by the trial's settings and enter what it cost under a phase.
+
+        Validation passes are charged, as phase ``validate``, only if they choose the weights.
+        """
+        spec = spec or self.spec
+        images = images or self.train_images
+        shape = self.model_shape()
+        per_example = training_flops_per_example(
+            model, (spec.batch_size, shape["channels"], shape["height"], shape["image_width"]), shape["n_classes"]
+        )
+        groups = parameter_groups(
+            model,
+            self.base_model(),
+            optimizer=spec.optimizer,
+            learning_rate=spec.learning_rate,
+            weight_decay=spec.weight_decay,
+        )
+        callable_model = torch.compile(model) if self.machine.compile else model
+        limit = self.machine.time_limit_seconds
+        with self.ledger.phase(phase) as entry:
+            training = train(
+                callable_model,
+                images,
+                spec,
+                parameter_groups=groups,
+                validate=self.validate,
+                loss_function=loss_function,
+                after_step=after_step,
+                deadline=math.inf if limit is None else self.began + limit,
+                flops_per_example=per_example,
+            )
+            entry.flops += training.n_examples * per_example
+        if training.best_weights is not None:
+            model.load_state_dict(training.best_weights)
+            with self.ledger.phase("validate") as entry:
+                entry.flops += (
+                    training.n_validation_passes
+                    * len(self.validation_images)
+                    * inference_flops_per_example(model, (shape["channels"], shape["height"], shape["image_width"]))
+                )
+        return TrainedModel(model, training)
+
+    def validate(self, model: nn.Module) -> tuple[float, float]:
+        """Error and loss on the validation examples."""
+        return evaluate(model, self.validation_images, precision=self.spec.precision)
+
+
+@functools.lru_cache(maxsize=64)
+def _base_model(family: str, shape: tuple[tuple[str, Any], ...]) -> nn.Module:
+    with torch.device("meta"):
+        return build_model(family, **dict(shape))
+
+
+@functools.lru_cache(maxsize=4)
+def open_dataset(name: str, data_folder: Path | None, cache_folder: Path | None) -> Dataset:
+    """Open a data set once per process; its arrays are shared by all processes of the node."""
+    return load_dataset(name, data_folder=data_folder, cache_folder=cache_folder)

@@ -1,0 +1,100 @@
+"""The ledger: each phase under its own name, and sums that add up."""
+
+import time
+
+import pytest
+
+from experiments.energy import EnergyReading
+from experiments.ledger import Ledger
+
+
+class Account:
+    """Joules that rise by what the test says."""
+
+    joules = 0.0
+
+    def read(self):
+        return EnergyReading({"cpu": self.joules}, {"cpu": "measured"})
+
+
+class NoAccount:
+    """A node without a meter."""
+
+    def read(self):
+        return EnergyReading({}, {}, "no meter here")
+
+
+def test_phases_add_up():
+    """FLOP, joules and seconds stand once, under the phase that spent them."""
+    account = Account()
+    ledger = Ledger(account)
+    with ledger.phase("teacher") as phase:
+        phase.flops += 100
+        account.joules += 5
+    account.joules += 1000  # between the phases: nobody's
+    with ledger.phase("train") as phase:
+        phase.flops += 30
+        account.joules += 2
+        time.sleep(0.02)
+
+    assert ledger.columns() == {"train_flops": 130, "train_flops_teacher": 100, "train_flops_train": 30}
+    assert [phase["energy_joules"] for phase in ledger.to_list()] == [5, 2]
+    assert ledger.phases[1].wall_seconds >= 0.02
+    assert ledger.wall_seconds == ledger.phases[0].wall_seconds + ledger.phases[1].wall_seconds
+
+
+def test_a_phase_entered_again_goes_on():
+    """One row per name, with the sum of both."""
+    account = Account()
+    ledger = Ledger(account)
+    for _ in range(2):
+        with ledger.phase("train") as phase:
+            phase.flops += 10
+            account.joules += 3
+
+    assert [(phase.phase, phase.flops, phase.energy_joules) for phase in ledger.phases] == [("train", 20, 6)]
+
+
+def test_what_was_spent_before_a_crash_is_kept():
+    """The exception goes on, the account stays."""
+    account = Account()
+    ledger = Ledger(account)
+    with pytest.raises(RuntimeError), ledger.phase("train") as phase:
+        phase.flops += 10
+        account.joules += 3
+        raise RuntimeError
+
+    assert ledger.total_flops == 10
+    assert ledger.phases[0].energy_joules == 3
+
+
+def test_unknown_energy_stays_unknown():
+    """None, never 0."""
+    ledger = Ledger(NoAccount())
+    with ledger.phase("train"):
+        pass
+
+    assert ledger.to_list()[0]["energy_joules"] is None
+
+
+def test_peak_memory_is_that_of_the_phase():
+    """100 MiB taken in one phase show there, and not in the next."""
+    ledger = Ledger(NoAccount())
+    with ledger.phase("small"):
+        pass
+    with ledger.phase("large"):
+        block = bytearray(100 * 2**20)
+    del block
+    with ledger.phase("after"):
+        pass
+    small, large, after = (phase.peak_memory_bytes for phase in ledger.phases)
+
+    assert large - small > 90 * 2**20
+    assert large - after > 50 * 2**20
+
+
+@pytest.mark.parametrize("name", ["", "Train", "a b", "a_b", "../x"])
+def test_a_phase_that_could_not_be_a_column_is_refused(name):
+    """Phases become column names."""
+    with pytest.raises(ValueError, match="is not of lower-case letters"), Ledger(NoAccount()).phase(name):
+        pass

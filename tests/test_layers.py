@@ -1,0 +1,106 @@
+"""Who may import whom: experiments the other two, those two neither it nor each other."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAYERS = ("scaling", "cluster", "experiments")
+ALLOWED = {"scaling": {"scaling"}, "cluster": {"cluster"}, "experiments": set(LAYERS)}
+SCALING_MAY_USE = {"numpy", "scipy", "pandas", "matplotlib", "scaling"}
+CLUSTER_MAY_NOT_USE = {"torch", "torchvision", "timm", "codecarbon", "sklearn"}
+
+
+def imported(file: Path) -> set[str]:
+    """Top-level names of all that a file imports, inside functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def files_of(layer: str) -> list[Path]:
+    """The layer's modules."""
+    return sorted((ROOT / layer).rglob("*.py"))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_go_downwards_only(layer):
+    """Read from the code, so that an import inside a function counts as well."""
+    wrong = {
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in files_of(layer)
+        for name in imported(file) & set(LAYERS) - ALLOWED[layer]
+    }
+
+    assert files_of(layer)
+    assert not wrong
+
+
+def test_scaling_needs_four_libraries():
+    """It works on any table, where torch, ray and mlflow are not installed."""
+    used = set().union(*map(imported, files_of("scaling")))
+
+    assert used - set(sys.stdlib_module_names) <= SCALING_MAY_USE
+
+
+def test_cluster_knows_no_model():
+    """It runs trials without knowing what they do."""
+    used = set().union(*map(imported, files_of("cluster")))
+
+    assert not used & CLUSTER_MAY_NOT_USE
+
+
+def test_scaling_imports_with_four_libraries_alone():
+    """A fresh interpreter that refuses everything else imports it and fits."""
+    program = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "ray", "mlflow", "pydantic", "yaml", "typer", "rich", "pyarrow", "sklearn"}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Refuse())
+import pandas
+from scaling import fit
+import scaling.figures, scaling.report, scaling.export
+runs = pandas.DataFrame({"train_flops": [1e6 * 4**i for i in range(8)], "test_error": [0.5 / 2**i for i in range(8)]})
+print(round(fit(runs, law="power").exponent, 6))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "2.0"
+
+
+def test_help_imports_nothing_heavy():
+    """Whoever asks for help does not wait for torch, ray or mlflow."""
+    program = (
+        "import sys; from experiments.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'ray', 'mlflow', 'pandas', 'numpy', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.stdout.strip().splitlines()[-1] == "[]", done.stderr
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_package_can_be_found_by_an_installer(layer):
+    """A folder of modules without __init__.py would be left out of the wheel."""
+    folders = {file.parent for file in files_of(layer)}
+
+    assert all((folder / "__init__.py").exists() for folder in folders)
+
+
+def test_the_tests_shadow_no_package():
+    """An __init__.py below tests/ would make tests/scaling a second `scaling`."""
+    assert not list((ROOT / "tests").rglob("__init__.py"))
