@@ -1,0 +1,202 @@
+"""What a data set is: facts about it, and three fixed sets of labelled images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from experiments.data.subsets import stratified_split
+
+Labels = NDArray[np.int64]
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What can be known of a data set without looking at a pixel.
+
+    `mean` and `std` belong to the training pool, one number per channel, with pixels scaled to
+    [0, 1]; subtract and divide by them. `n_train` is the size of the pool that subsets are drawn from.
+    """
+
+    name: str
+    n_classes: int
+    channels: int
+    height: int
+    width: int
+    n_train: int
+    n_validation: int
+    n_test: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    description: str
+    source: str
+    licence: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one example: (channels, height, width)."""
+        return (self.channels, self.height, self.width)
+
+
+@runtime_checkable
+class Examples(Protocol):
+    """Labelled images that are read by index.
+
+    `in_memory` says that reading is cheap enough to read a whole subset at once and keep it; where
+    it is false, read batch by batch.
+    """
+
+    @property
+    def labels(self) -> Labels:
+        """Class of every example, shape (n,), 0 to n_classes - 1. May be read-only."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a whole subset may be read at once."""
+
+    def __len__(self) -> int:
+        """Number of examples."""
+
+    def read(self, indices: NDArray[np.int64]) -> Images:
+        """Return the images at `indices`, a fresh array of shape (n, channels, height, width)."""
+
+
+@dataclass(frozen=True)
+class ArrayExamples:
+    """Examples that lie in arrays, in memory or mapped from a file."""
+
+    images: Images
+    labels: Labels
+    in_memory: bool = True
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, indices: NDArray[np.int64]) -> Images:
+        """Copy the images at `indices` out of the array."""
+        return np.asarray(self.images[checked_indices(indices, len(self))])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set with its fixed split. Choices are made on validation; test is read once.
+
+    Source:
+        The way of splitting is stated per data set in docs/data.md.
+    """
+
+    info: DatasetInfo
+    train: Examples
+    validation: Examples
+    test: Examples
+
+    def shifted(self, seed: int = 0) -> Examples:
+        """Return the test set under a distribution shift: each image rotated, blurred, noisy or pale.
+
+        The order and the labels are those of `test`. See `experiments.data.shift`.
+        """
+        from experiments.data.shift import ShiftedExamples
+
+        return ShiftedExamples(self.test, seed)
+
+
+def checked_indices(indices: ArrayLike, length: int) -> NDArray[np.int64]:
+    """Return the indices as int64, none of them negative or past the end.
+
+    Raises:
+        ValueError: If an index lies outside; numpy would take -1 for the last example.
+    """
+    checked = np.asarray(indices, dtype=np.int64).reshape(-1)
+    if checked.size and (checked.min() < 0 or checked.max() >= length):
+        wrong = checked[(checked < 0) | (checked >= length)][0]
+        raise ValueError(f"there is no example {wrong}; indices run from 0 to {length - 1}")
+    return checked
+
+
+def dataset_from_arrays(
+    name: str,
+    train: tuple[ArrayLike, ArrayLike],
+    test: tuple[ArrayLike, ArrayLike],
+    validation: tuple[ArrayLike, ArrayLike] | None = None,
+    *,
+    description: str = "brought by the user",
+    source: str = "not stated",
+    licence: str = "not stated",
+) -> Dataset:
+    """Make a data set of one's own from arrays.
+
+    Args:
+        name: What the runs table shall call it.
+        train: Images, uint8, shape (n, channels, height, width) or (n, height, width), and labels
+            0 to n_classes - 1, shape (n,).
+        test: The same for testing.
+        validation: The same for choices; by default a tenth of `train`, by a fixed draw that keeps
+            the shares of the classes.
+        description: One line on what it shows.
+        source: Where it comes from.
+        licence: What may be done with it.
+
+    Raises:
+        ValueError: If a shape, type or label does not fit.
+    """
+    parts = {"train": _checked_part("train", train), "test": _checked_part("test", test)}
+    if validation is None:
+        images, labels = parts["train"]
+        kept, held_out = stratified_split(labels, max(1, len(labels) // 10), key=f"{name} validation")
+        parts["train"] = (images[kept], labels[kept])
+        parts["validation"] = (images[held_out], labels[held_out])
+    else:
+        parts["validation"] = _checked_part("validation", validation)
+    images = parts["train"][0]
+    mean, std = channel_statistics(images)
+    info = DatasetInfo(
+        name=name,
+        n_classes=int(parts["train"][1].max()) + 1,
+        channels=images.shape[1],
+        height=images.shape[2],
+        width=images.shape[3],
+        n_train=len(images),
+        n_validation=len(parts["validation"][1]),
+        n_test=len(parts["test"][1]),
+        mean=mean,
+        std=std,
+        description=description,
+        source=source,
+        licence=licence,
+    )
+    return Dataset(info, *(ArrayExamples(*parts[part]) for part in ("train", "validation", "test")))
+
+
+def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel, with pixels scaled to [0, 1]; exact, from counts."""
+    means, deviations = [], []
+    values = np.arange(256) / 255
+    for channel in range(images.shape[1]):
+        shares = np.bincount(images[:, channel].reshape(-1), minlength=256) / images[:, channel].size
+        mean = float(shares @ values)
+        means.append(mean)
+        deviations.append(float(shares @ (values - mean) ** 2) ** 0.5)
+    return tuple(means), tuple(deviations)
+
+
+def _checked_part(part: str, arrays: tuple[ArrayLike, ArrayLike]) -> tuple[Images, Labels]:
+    images, labels = np.asarray(arrays[0]), np.asarray(arrays[1])
+    if images.dtype != np.uint8:
+        raise ValueError(f"{part} images are {images.dtype}; scale them to 0..255 and make them uint8")
+    if images.ndim not in (3, 4):
+        raise ValueError(
+            f"{part} images have the shape {images.shape}; "
+            "allowed are (n, channels, height, width) and (n, height, width)"
+        )
+    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"{part} labels have the shape {labels.shape} and the type {labels.dtype}; "
+            f"give one whole number for each of the {len(images)} images"
+        )
+    if not len(labels) or labels.min() < 0:
+        raise ValueError(f"{part} labels must start at 0 and there must be some; found {labels[:5]}")
+    return (images[:, None] if images.ndim == 3 else images), labels.astype(np.int64)
