@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 from scaling.estimate import Optimum
 from scaling.fit import Fit, finite, fit_points, points_of
@@ -80,15 +80,13 @@ class Intervals:
     draws: Array = field(compare=False)
     leave_one_out: Array = field(compare=False)
 
-    def band(
-        self, cost: ArrayLike, *other_inputs: ArrayLike, level: float | None = None
-    ) -> tuple[Array, Array]:
+    def band(self, cost: ArrayLike, *other_inputs: ArrayLike, level: float | None = None) -> tuple[Array, Array]:
         """Bounds of the law's own curve at each cost, at the level of the intervals unless another is given."""
         curves, shape = self._curves((cost, *other_inputs))
         jackknife = self._evaluate(self.leave_one_out, (cost, *other_inputs))[0]
         estimate = np.log(self.fit.predict(cost, *other_inputs)).reshape(-1)
         level = self.level if level is None else level
-        low, high = interval_bounds(curves, estimate, jackknife, level, self.method)
+        low, high = interval_bounds(curves, estimate, jackknife, level, self.method, self._freedom)
         return np.exp(low).reshape(shape), np.exp(high).reshape(shape)
 
     def prediction_band(
@@ -112,15 +110,13 @@ class Intervals:
             ValueError: If there is no such parameter.
         """
         if name not in self.parameters and name != "exponent":
-            raise ValueError(
-                f"there is no parameter {name!r}; there are {', '.join([*self.parameters, 'exponent'])}"
-            )
+            raise ValueError(f"there is no parameter {name!r}; there are {', '.join([*self.parameters, 'exponent'])}")
         optimum = self.fit.optimum
         assert optimum is not None
         values = named_values(self.fit.form, np.concatenate([optimum.theta[None], self.draws]), optimum)[name]
         jackknife = named_values(self.fit.form, self.leave_one_out, optimum)[name]
         level, method = self.level if level is None else level, self.method if method is None else method
-        low, high = interval_bounds(values[1:, None], values[:1], jackknife[:, None], level, method)
+        low, high = interval_bounds(values[1:, None], values[:1], jackknife[:, None], level, method, self._freedom)
         return Interval(float(low[0]), float(high[0]), level, method)
 
     def to_dict(self) -> dict[str, Any]:
@@ -157,6 +153,10 @@ class Intervals:
                 facts.insert(0, (f"exponent k {share}", str(self.exponent)))
         failed = f"{self.n_failed} of {self.n_resamples} refits failed"
         return [*facts, ("resampling", f"{failed}; {self.fit.n_cells} clusters; {self.method}")]
+
+    @property
+    def _freedom(self) -> tuple[int, int]:
+        return self.fit.n_cells, self.fit.form.n_parameters
 
     def _evaluate(self, theta: Array, inputs: tuple[ArrayLike, ...]) -> tuple[Array, tuple[int, ...]]:
         optimum = self.fit.optimum
@@ -239,7 +239,7 @@ def bootstrap_points(
     """As `bootstrap`, from points that are ready; with a frontier, from all averaged cells."""
     chosen = frontier_points(everything) if frontier else everything
     fitted = fit_points(form, chosen, cost=cost, error=error, frontier=frontier)
-    method = "percentile" if method is None else method
+    method = "bca" if method is None else method
     empty = np.zeros((0, form.n_parameters))
     if fitted.optimum is None:
         return Intervals(fitted, n_resamples, n_resamples, level, method, seed, {}, None, empty, empty)
@@ -261,7 +261,7 @@ def _with_intervals(raw: Intervals) -> Intervals:
     intervals = {}
     for name, column in values.items():
         low, high = interval_bounds(
-            column[1:, None], column[:1], jackknife[name][:, None], raw.level, raw.method
+            column[1:, None], column[:1], jackknife[name][:, None], raw.level, raw.method, raw._freedom
         )
         intervals[name] = Interval(float(low[0]), float(high[0]), raw.level, raw.method)
     exponent = intervals.pop("exponent", None)
@@ -273,13 +273,9 @@ def _with_intervals(raw: Intervals) -> Intervals:
 
 def named_values(form: Law, theta: Array, optimum: Optimum) -> dict[str, Array]:
     """Parameters (and the exponent, where the law has one) of many coordinate vectors."""
-    moved = form.shift(theta, optimum.centre)
-    with np.errstate(over="ignore", under="ignore"):
-        values = {
-            parameter.name: np.exp(moved[:, j]) if parameter.transform == "log" else moved[:, j]
-            for j, parameter in enumerate(form.parameters)
-        }
-    rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    natural = form.natural(form.shift(theta, optimum.centre))
+    values = dict(zip(form.names, natural.T, strict=True))
+    rows = [dict(zip(values, row, strict=True)) for row in natural.tolist()]
     exponents = [form.compute_exponent(row) for row in rows]
     if any(value is not None for value in exponents):
         # No exponent where error does not fall at all: no finite power of performance is enough.
@@ -288,34 +284,47 @@ def named_values(form: Law, theta: Array, optimum: Optimum) -> dict[str, Array]:
 
 
 def interval_bounds(
-    draws: Array, estimate: Array, jackknife: Array, level: float, method: Method
+    draws: Array, estimate: Array, jackknife: Array, level: float, method: Method, freedom: tuple[int, int]
 ) -> tuple[Array, Array]:
-    """Bounds at a level from draws (n_draws, m), the estimate (m,) and the leave-one-out values (n_clusters, m).
+    """Lower and upper bounds at a level, one per column.
+
+    Percentiles are expanded for small samples: residuals around a fitted law are too small by
+    sqrt((n - p)/n), and the normal quantile stands where Student's should.
+
+    Args:
+        draws: Values of the refits, (n_draws, m).
+        estimate: Values of the fit, (m,).
+        jackknife: Values with each cluster left out, (n_clusters, m); without them BCa has no acceleration.
+        level: In (0, 1).
+        method: Percentile, BCa, or basic (reflected percentiles).
+        freedom: Clusters and parameters.
 
     Source:
-        Efron 1987 for BCa; a quantity without leave-one-out values gets no acceleration.
+        Hesterberg 2015 (arXiv:1411.5279) sec. 5.3 for the expansion, Efron 1987 for BCa.
     """
-    tail = (1 - level) / 2
+    normal = expanded_normal(level, *freedom)
     ordered = np.sort(draws, axis=0)
-    if method == "basic":
-        low, high = (
-            _quantiles(ordered, np.full(estimate.size, tail)),
-            _quantiles(ordered, np.full(estimate.size, 1 - tail)),
-        )
-        return 2 * estimate - high, 2 * estimate - low
-    if method == "percentile":
-        return _quantiles(ordered, np.full(estimate.size, tail)), _quantiles(
-            ordered, np.full(estimate.size, 1 - tail)
-        )
+    if method == "bca":
+        ends = _bca_probabilities(draws, estimate, jackknife, normal)
+    else:
+        ends = (np.full(estimate.size, ndtr(-normal)), np.full(estimate.size, ndtr(normal)))
+    low, high = _quantiles(ordered, ends[0]), _quantiles(ordered, ends[1])
+    return (low, high) if method != "basic" else (2 * estimate - high, 2 * estimate - low)
+
+
+def expanded_normal(level: float, n_clusters: int, n_parameters: int) -> float:
+    """Normal quantile whose percentile interval has the stated level for this few clusters."""
+    freedom = max(n_clusters - n_parameters, 1)
+    return float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(n_clusters / freedom)
+
+
+def _bca_probabilities(draws: Array, estimate: Array, jackknife: Array, normal: float) -> tuple[Array, Array]:
     n = len(draws)
     below = (draws < estimate).sum(axis=0) + 0.5 * (draws == estimate).sum(axis=0)
     shift = ndtri(np.clip(below / n, 0.5 / n, 1 - 0.5 / n))
     bend = _acceleration(jackknife)
-    ends = []
-    for normal in (ndtri(tail), ndtri(1 - tail)):
-        moved = shift + normal
-        ends.append(_quantiles(ordered, ndtr(shift + moved / np.maximum(1 - bend * moved, 0.1))))
-    return ends[0], ends[1]
+    low, high = (ndtr(shift + (shift + z) / np.maximum(1 - bend * (shift + z), 0.1)) for z in (-normal, normal))
+    return low, high
 
 
 def _acceleration(jackknife: Array) -> Array:

@@ -73,7 +73,7 @@ def minimise(law: Law, points: Points, *, multiplicity: Array | None = None) -> 
     The scale of Huber's threshold is the residuals' own (median absolute deviation, in rounds that
     start from least squares), beside what the test set's size contributes to each point.
     """
-    centre = points.x.mean(axis=1)
+    centre = law.centre(points.x)
     x = points.x - centre[:, None]
     counts = np.ones(points.n_points) if multiplicity is None else multiplicity
     lower, upper = law.bounds(x, points.y)

@@ -101,9 +101,7 @@ class Fit:
         optimum = self._curve()
         wanted = np.asarray(error, dtype=np.float64)
         if len(self.form.roles) != 1:
-            raise ValueError(
-                f"law {self.law!r} has several inputs; use the optimal allocation instead of an inverse"
-            )
+            raise ValueError(f"law {self.law!r} has several inputs; use the optimal allocation instead of an inverse")
         if not np.all(wanted > 0):
             raise ValueError(f"the wanted error is {wanted.min()}, but it is above 0")
         with np.errstate(over="ignore", under="ignore"):
@@ -160,9 +158,7 @@ class Fit:
         if self.exponent is not None:
             facts.append(("exponent k", f"{self.exponent:.4g} (compute grows with performance^k)"))
         low, high = self.cost_range
-        facts.append(
-            ("data", f"{self.n_runs} runs in {self.n_cells} cells, {self.cost} {low:.3g} to {high:.3g}")
-        )
+        facts.append(("data", f"{self.n_runs} runs in {self.n_cells} cells, {self.cost} {low:.3g} to {high:.3g}"))
         if self.optimum is not None:
             facts.append(("scatter", f"{self.sigma:.3g} in log error around the law"))
             facts.append(("starts", f"{self.n_starts_agreeing} of {self.n_starts} agree"))
@@ -207,9 +203,7 @@ def fit(
             of a law in several inputs.
     """
     form = get_law(law)
-    points = points_of(
-        runs, form, cost=cost, error=error, frontier=frontier, columns=columns, cluster=cluster
-    )
+    points = points_of(runs, form, cost=cost, error=error, frontier=frontier, columns=columns, cluster=cluster)
     return fit_points(form, points, cost=cost, error=error, frontier=frontier)
 
 
@@ -226,9 +220,7 @@ def points_of(
 ) -> Points:
     """Read the points a fit sees; with `all_cells` those a frontier would be chosen from."""
     if frontier and len(form.roles) != 1:
-        raise ValueError(
-            f"law {form.name!r} has the inputs {', '.join(form.roles)}: a frontier needs a single cost"
-        )
+        raise ValueError(f"law {form.name!r} has the inputs {', '.join(form.roles)}: a frontier needs a single cost")
     where = {"cost": cost, **(columns or {})}
     points = read_points(runs, form, columns=where, error=error, average=frontier, cluster=cluster)
     return frontier_points(points) if frontier and not all_cells else points

@@ -175,6 +175,4 @@ def _scores(table: pd.DataFrame, laws: list[str]) -> pd.DataFrame:
             "n_predictions": len(part),
             "decades_beyond": float(part["decades_beyond"].max()) if len(part) else np.nan,
         })  # fmt: skip
-    return (
-        pd.DataFrame(rows).sort_values("rmse_log", kind="stable", na_position="last").reset_index(drop=True)
-    )
+    return pd.DataFrame(rows).sort_values("rmse_log", kind="stable", na_position="last").reset_index(drop=True)

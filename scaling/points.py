@@ -206,9 +206,7 @@ def _reasons(
     status = table["status"].to_numpy(dtype=object)
     unfinished = status != "finished"
     if unfinished.any():
-        given = (
-            table["reason"].to_numpy(dtype=object) if "reason" in table.columns else np.full(len(table), None)
-        )
+        given = table["reason"].to_numpy(dtype=object) if "reason" in table.columns else np.full(len(table), None)
         for i in np.flatnonzero(unfinished):
             reasons[i] = f"status {status[i]}" + (f": {given[i]}" if given[i] else "")
     for name, inputs in zip(names, values, strict=True):

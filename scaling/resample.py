@@ -85,9 +85,7 @@ def refit(law: Law, points: Points, optimum: Optimum, multiplicity: Array, sigma
     return theta[good], int((~good).sum())
 
 
-def _from_many_starts(
-    law: Law, points: Points, problem: Problem, which: np.ndarray
-) -> tuple[Array, np.ndarray]:
+def _from_many_starts(law: Law, points: Points, problem: Problem, which: np.ndarray) -> tuple[Array, np.ndarray]:
     """Second attempt: every start of the law for each of the resamples that did not converge."""
     starts = law.starts(problem.x, problem.y, np.ones(points.n_points))
     many = np.repeat(which, len(starts))

@@ -17,7 +17,7 @@ from scaling.laws.base import Array, Law
 # Huber's threshold in standard deviations: 95% efficiency for normal noise (Huber 1964).
 HUBER_THRESHOLD = 1.345
 # Numbers (problems x parameters x points) worked on at once: the Jacobian then stays in cache (measured).
-CHUNK_NUMBERS = 120_000
+CHUNK_NUMBERS = 60_000
 # With fewer inliers than this the curvature of the inliers alone is no guide, and the majorising weights are used.
 LEAST_INLIERS = 0.6
 
@@ -43,11 +43,14 @@ class Problem:
     threshold: float = HUBER_THRESHOLD
 
     def rows(self, index: NDArray[np.intp]) -> tuple[Array, Array, Array]:
-        """What belongs to some problems of the batch; shared arrays are passed on as they are."""
-        return tuple(  # type: ignore[return-value]
-            values if values.ndim == 1 else values[index]
-            for values in (self.y, self.sigma, self.multiplicity)
+        """Log errors, precisions (1/sigma) and multiplicities of some problems of the batch.
+
+        What the problems share is passed on as it is.
+        """
+        y, sigma, multiplicity = (
+            values if values.ndim == 1 else values[index] for values in (self.y, self.sigma, self.multiplicity)
         )
+        return y, 1.0 / sigma, multiplicity
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,7 @@ def huber(residual: Array, threshold: float) -> Array:
     return inner * (size - 0.5 * inner)
 
 
-def solve(
-    law: Law, start: Array, problem: Problem, *, tolerance: float = 1e-7, max_steps: int = 200
-) -> Solutions:
+def solve(law: Law, start: Array, problem: Problem, *, tolerance: float = 1e-7, max_steps: int = 200) -> Solutions:
     """Minimise every problem of a batch from its own start.
 
     Args:
@@ -100,22 +101,27 @@ def derivatives(
     Args:
         exact_curvature: Count only the points inside Huber's threshold, as the loss does.
     """
-    y, sigma, multiplicity = problem.rows(index)
+    y, precision, multiplicity = problem.rows(index)
     prediction, jacobian = law.evaluate_with_jacobian(theta, problem.x)
-    residual = (prediction - y) / sigma
-    size = np.abs(residual)
-    inner = np.minimum(size, problem.threshold)
-    objective = (multiplicity * inner * (size - 0.5 * inner)).sum(axis=1)
-    slope = multiplicity * np.clip(residual, -problem.threshold, problem.threshold) / sigma
+    residual = prediction
+    residual -= y
+    residual *= precision
+    clipped = np.clip(residual, -problem.threshold, problem.threshold)
+    inlier = clipped == residual
+    # For either sign: quadratic inside the threshold, linear outside.
+    slope = clipped * multiplicity
+    residual -= 0.5 * clipped
+    objective = np.einsum("bn,bn->b", slope, residual)
+    slope *= precision
     gradient = (jacobian @ slope[:, :, None])[:, :, 0]
-    inlier = size <= problem.threshold
-    weight = inlier.astype(np.float64)
+    full = multiplicity * precision**2
+    weight = full * inlier
     if not exact_curvature:
-        share = (inlier * multiplicity).sum(axis=1)
-        scarce = share < LEAST_INLIERS * (multiplicity + 0.0 * size).sum(axis=1)
+        scarce = weight.sum(axis=1) < LEAST_INLIERS * full.sum(axis=-1)
         if scarce.any():
-            weight[scarce] = (inner[scarce] + 1e-300) / (size[scarce] + 1e-300)
-    weight *= multiplicity / sigma**2
+            size = np.abs(residual[scarce] + 0.5 * clipped[scarce])
+            majorising = (np.abs(clipped[scarce]) + 1e-300) / (size + 1e-300)
+            weight[scarce] = majorising * (full if full.ndim == 1 else full[scarce])
     curvature = (jacobian * weight[:, None, :]) @ np.swapaxes(jacobian, 1, 2)
     return objective, gradient, curvature
 
@@ -143,9 +149,7 @@ def _solve_chunk(
             new = derivatives(law, trial, problem, index[active])
             old = objective[active]
             better = new[0] <= old * (1 + 1e-15)
-            length = np.abs(step * np.sqrt(np.maximum(curvature[active][:, diagonal, diagonal], 0.0))).max(
-                axis=1
-            )
+            length = np.abs(step * np.sqrt(np.maximum(curvature[active][:, diagonal, diagonal], 0.0))).max(axis=1)
             small = length < tolerance
             done = (small & (damping[active] < 1.0)) | (small & better & (damping[active] < 1e6))
             moved = active[better]

@@ -15,12 +15,13 @@ HALF_CHI_SQUARED_95 = 1.92
 # An exponent known no better than this (relative standard error) says next to nothing: 95% reaches from 0 to its double.
 WORST_RELATIVE_ERROR = 0.5
 # Derivative left at an optimum, in standard errors; noise-free data reach about 1e-4 by rounding alone.
+LARGEST_CONDITION = 1e13
 LARGEST_GRADIENT = 1e-2
 
 
 def judge(law: Law, points: Points, optimum: Optimum) -> tuple[FitStatus, str]:
     """Decide the status of an optimum and say why in one sentence."""
-    checks = (_solver_trouble, _at_bound, _rival_optimum, _simpler_law, _loose_exponent)
+    checks = (_solver_trouble, _at_bound, _flat_direction, _rival_optimum, _simpler_law, _loose_exponent)
     for check in checks:
         verdict = check(law, points, optimum)
         if verdict is not None:
@@ -61,7 +62,7 @@ def design_effect(points: Points, optimum: Optimum, law: Law) -> float:
 def _solver_trouble(law: Law, points: Points, optimum: Optimum) -> tuple[FitStatus, str] | None:
     if not np.isfinite(optimum.objective):
         return FitStatus.NOT_CONVERGED, "the law has no value on these points from any start"
-    if not optimum.converged or not optimum.gradient_norm < LARGEST_GRADIENT:
+    if not optimum.gradient_norm < LARGEST_GRADIENT:
         return (
             FitStatus.NOT_CONVERGED,
             f"the solver stopped with a gradient of {optimum.gradient_norm:.2g} standard errors",
@@ -78,12 +79,25 @@ def _solver_trouble(law: Law, points: Points, optimum: Optimum) -> tuple[FitStat
 def _at_bound(law: Law, points: Points, optimum: Optimum) -> tuple[FitStatus, str] | None:
     for index in np.flatnonzero(optimum.held):
         parameter = law.parameters[index]
-        value = law.to_parameters(optimum.theta)[parameter.name]
+        value = law.to_parameters(law.shift(optimum.theta, optimum.centre))[parameter.name]
         side = "lower" if optimum.theta[index] <= optimum.problem.lower[index] + 1e-9 else "upper"
         sentence = f"{parameter.name} ({parameter.meaning}) stopped on its {side} bound {value:.3g}"
         if parameter.name == "E":
             sentence += "; these runs show no irreducible error, so fit a law without it"
         return FitStatus.AT_BOUND, sentence
+    return None
+
+
+def _flat_direction(law: Law, points: Points, optimum: Optimum) -> tuple[FitStatus, str] | None:
+    size = np.diag(optimum.information)
+    unseen = [name for name, value in zip(law.names, size, strict=True) if not value > 0]
+    if unseen:
+        return FitStatus.NOT_IDENTIFIED, f"no run depends on {unseen[0]}"
+    if optimum.condition_number > LARGEST_CONDITION:
+        return (
+            FitStatus.NOT_IDENTIFIED,
+            f"the parameters can be traded for one another (condition number {optimum.condition_number:.1g})",
+        )
     return None
 
 
@@ -103,9 +117,7 @@ def _simpler_law(law: Law, points: Points, optimum: Optimum) -> tuple[FitStatus,
         problem = optimum.problem
         lower, upper = problem.lower.copy(), problem.upper.copy()
         lower[index] = upper[index] = value
-        held = Problem(
-            problem.x, problem.y, problem.sigma, problem.multiplicity, lower, upper, problem.threshold
-        )
+        held = Problem(problem.x, problem.y, problem.sigma, problem.multiplicity, lower, upper, problem.threshold)
         starts = np.concatenate([optimum.theta[None], law.starts(problem.x, problem.y, problem.multiplicity)])
         rise = float(np.nanmin(solve(law, starts, held, tolerance=1e-4).objective)) - optimum.objective
         rise /= design_effect(points, optimum, law)

@@ -6,10 +6,27 @@ import difflib
 
 from scaling.laws.additive import POWER, SATURATING, SIZE_AND_DATA, WIDTH_DEPTH_DATA
 from scaling.laws.base import Law, Parameter
+from scaling.laws.broken import BROKEN
 from scaling.laws.exponential import EXPONENTIAL
+from scaling.laws.m4 import M4_FREE, m4
+from scaling.laws.pruned import PRUNED
+from scaling.laws.repeated import REPEATED
+from scaling.laws.rosenfeld import ROSENFELD, rosenfeld
 
 LAWS: dict[str, Law] = {
-    law.name: law for law in (POWER, SATURATING, EXPONENTIAL, SIZE_AND_DATA, WIDTH_DEPTH_DATA)
+    law.name: law
+    for law in (
+        POWER,
+        SATURATING,
+        EXPONENTIAL,
+        M4_FREE,
+        *BROKEN,
+        SIZE_AND_DATA,
+        WIDTH_DEPTH_DATA,
+        ROSENFELD,
+        *REPEATED,
+        *PRUNED,
+    )
 }
 
 
@@ -28,4 +45,4 @@ def get_law(law: str | Law) -> Law:
     return LAWS[law]
 
 
-__all__ = ["LAWS", "Law", "Parameter", "get_law"]
+__all__ = ["LAWS", "Law", "Parameter", "get_law", "m4", "rosenfeld"]

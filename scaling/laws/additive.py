@@ -156,9 +156,7 @@ def nonnegative_coefficients(columns: Array, y: Array, weight: Array) -> Array:
 
 POWER = AdditivePowers("power", ("cost",), ("A",), ("alpha",), irreducible=False)
 SATURATING = AdditivePowers("saturating", ("cost",), ("A",), ("alpha",), irreducible=True)
-SIZE_AND_DATA = AdditivePowers(
-    "size_and_data", ("size", "data"), ("A", "B"), ("alpha", "beta"), irreducible=True
-)
+SIZE_AND_DATA = AdditivePowers("size_and_data", ("size", "data"), ("A", "B"), ("alpha", "beta"), irreducible=True)
 WIDTH_DEPTH_DATA = AdditivePowers(
     "width_depth_data",
     ("width", "depth", "data"),

@@ -41,6 +41,8 @@ class Law(ABC):
     name: str
     roles: tuple[str, ...]
     parameters: tuple[Parameter, ...]
+    # Inputs whose unit is a convention; the others (epochs, an error) are not shifted to their mean.
+    centred: tuple[bool, ...] = ()
 
     @abstractmethod
     def evaluate(self, theta: Array, x: Array) -> Array:
@@ -95,6 +97,11 @@ class Law(ABC):
         """k in "compute grows with performance^k" for small errors, or None if the law has no such number."""
         return 1.0 / parameters["alpha"] if "alpha" in parameters and parameters["alpha"] > 0 else None
 
+    def centre(self, x: Array) -> Array:
+        """Where the solver puts the origin of each log input: the mean, or 0 where a shift has no meaning."""
+        mean = x.mean(axis=1)
+        return np.where(self.centred, mean, 0.0) if self.centred else mean
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the parameters, in the order of the coordinates."""
@@ -105,14 +112,15 @@ class Law(ABC):
         """How many numbers the data have to determine."""
         return len(self.parameters)
 
+    def natural(self, theta: Array) -> Array:
+        """Coordinates (batch, n_parameters) in the units of the equation, inputs uncentred."""
+        logs = [parameter.transform == "log" for parameter in self.parameters]
+        with np.errstate(over="ignore", under="ignore"):
+            return np.where(logs, np.exp(np.where(logs, theta, 0.0)), theta)
+
     def to_parameters(self, theta: Array) -> dict[str, float]:
         """Name the coordinates (one vector, inputs uncentred) in the units of the equation."""
-        with np.errstate(over="ignore", under="ignore"):
-            values = [
-                float(np.exp(value)) if parameter.transform == "log" else float(value)
-                for value, parameter in zip(theta, self.parameters, strict=True)
-            ]
-        return dict(zip(self.names, values, strict=True))
+        return dict(zip(self.names, self.natural(theta[None])[0].tolist(), strict=True))
 
     def to_coordinates(self, parameters: Mapping[str, float]) -> Array:
         """Turn named parameters into the solver's coordinates.
@@ -155,11 +163,12 @@ class Law(ABC):
         theta = self.to_coordinates(parameters)
         log_error, jacobian = self.evaluate_with_jacobian(theta[None], x)
         error = np.exp(log_error[0])
-        result = {}
-        for row, parameter in zip(jacobian[0], self.parameters, strict=True):
-            scale = parameters[parameter.name] if parameter.transform == "log" else 1.0
-            result[parameter.name] = (error * row / scale).reshape(shape)
-        return result
+        natural = error * (self.natural_jacobian(parameters).T @ jacobian[0])
+        return {name: row.reshape(shape) for name, row in zip(self.names, natural, strict=True)}
+
+    def natural_jacobian(self, parameters: Mapping[str, float]) -> Array:
+        """Derivative of the coordinates (rows) in the parameters (columns)."""
+        return np.diag([1.0 / parameters[p.name] if p.transform == "log" else 1.0 for p in self.parameters])
 
     def inverse(self, parameters: Mapping[str, float], error: ArrayLike) -> Array:
         """Cost at which the law reaches an error; infinite below its least error, 0 above its greatest.
@@ -200,9 +209,7 @@ class Law(ABC):
         arrays = np.broadcast_arrays(*(np.asarray(values, dtype=np.float64) for values in inputs))
         for role, values in zip(self.roles, arrays, strict=True):
             if not np.all((values > 0) & np.isfinite(values)):
-                raise ValueError(
-                    f"{role} holds a value that is not positive and finite; laws are in its logarithm"
-                )
+                raise ValueError(f"{role} holds a value that is not positive and finite; laws are in its logarithm")
         return np.log(np.array([values.reshape(-1) for values in arrays])), arrays[0].shape
 
 
