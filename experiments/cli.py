@@ -107,7 +107,6 @@ def sweep(
         tracking_uri=tracking_uri,
         console=_console(),
         quiet=quiet,
-        command=f"ninthpower sweep {sweep}",
     )
     print_analysis(finished.analysis, finished.folder, _console())
     if finished.outcome.interrupted or finished.outcome.n_failed:
@@ -227,7 +226,8 @@ def _load(path: Path, overrides: list[str] | None) -> Any:
 def _console() -> Any:
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False)
+    # Where there is no terminal, tables get the room they need instead of 80 columns.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 def _next(command: str) -> None:

@@ -14,7 +14,7 @@ from experiments.images import ImageBatches
 EVALUATION_BATCH = 512
 LATENCY_BATCH = 64
 LATENCY_REPEATS = 9
-LATENCY_SECONDS = 0.25
+LATENCY_SECONDS = 0.1
 
 
 def evaluate(model: nn.Module, images: ImageBatches, *, precision: str = "fp32") -> tuple[float, float]:

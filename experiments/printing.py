@@ -60,8 +60,7 @@ def print_frame(frame: pd.DataFrame, title: str, console: Console, *, limit: int
         table.add_column(str(name), justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left", overflow="fold")
     for row in frame.head(limit or len(frame)).itertuples(index=False, name=None):
         table.add_row(*map(_cell, row))
-    # Without a terminal a table is not cut to a width that nobody has.
-    console.print(table, width=None if console.is_terminal else max(200, console.width))
+    console.print(table)
     if limit is not None and len(frame) > limit:
         console.print(f"... and {len(frame) - limit} more rows")
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from rich.console import Console
 
-from cluster.records import final_ids
+from cluster.records import final_ids, read_records
 from experiments.results import (
+    SWEEP_FILE,
     TRIALS_FOLDER,
     Analysis,
     analyse,
@@ -27,8 +28,10 @@ from experiments.results import (
 from experiments.sweep import FitSpec, SweepSpec
 
 if TYPE_CHECKING:
-    from cluster.tuning import Outcome
-    from experiments.plan import PlanLine
+    from cluster.session import Resources
+    from cluster.tracking import Tracker
+    from cluster.tuning import Outcome, SweepListener, TrialRequest
+    from experiments.plan import PlanLine, PlannedTrial
     from experiments.workbench import Machine
 
 STORE_NAME = "mlflow.db"
@@ -109,54 +112,130 @@ def run_sweep(
     tracking_uri: str | None,
     console: Console,
     quiet: bool,
-    command: str,
 ) -> FinishedSweep:
-    """Run what is not finished yet, deliver it to MLflow, and analyse all of it.
+    """Run what is not finished yet, fit and report all of it, and deliver both to MLflow.
+
+    A tracking server that is down is said in one sentence and costs nothing: the next run delivers.
 
     Raises:
         ValueError: If a trial of the sweep cannot run, or no machine can hold one.
         FolderInUseError: If the sweep is already running.
     """
-    from cluster.session import connect
-    from cluster.tuning import run_trials
-    from experiments.plan import check_sweep, plan_trials
-    from experiments.progress import SweepProgress
-    from experiments.trial import run_payload
+    from experiments.plan import check_sweep
     from experiments.workbench import open_dataset
 
     folder = (results_folder / sweep.name).absolute()
-    records_folder = folder / TRIALS_FOLDER
     machine = machine_for(sweep, data_folder)
     check_sweep(sweep, machine)
     for dataset in dict.fromkeys(trial.dataset for trial in sweep.trials()):
         open_dataset(dataset, machine.data_folder, machine.cache_folder)
-    planned = plan_trials(sweep, machine, done=final_ids(records_folder))
     save_sweep(sweep, folder)
+    tracker = open_tracker(sweep, results_folder, tracking_uri)
+    with tracker:
+        outcome = run_trials_of(
+            sweep, machine, folder=folder, workers=workers, address=address, console=console, quiet=quiet,
+            listeners=[tracker],
+        )  # fmt: skip
+    analysis = fit_runs(folder).analysis
+    problem = deliver(tracker, sweep, folder, analysis)
+    if problem:
+        console.print(problem)
+    return FinishedSweep(outcome, analysis, folder)
+
+
+def run_trials_of(
+    sweep: SweepSpec,
+    machine: Machine,
+    *,
+    folder: Path,
+    workers: int | None,
+    address: str | None,
+    console: Console,
+    quiet: bool,
+    listeners: Sequence[SweepListener] = (),
+) -> Outcome:
+    """Run the trials of a checked sweep that have no record in its folder yet, with progress."""
+    from cluster.session import connect
+    from cluster.tuning import run_trials
+    from experiments.plan import plan_trials
+    from experiments.progress import SweepProgress
+    from experiments.trial import run_payload
+
+    records_folder = folder / TRIALS_FOLDER
+    planned = plan_trials(sweep, machine, done=final_ids(records_folder))
     waiting = [trial for trial in planned if not trial.done]
+    if len(waiting) < len(planned) and not quiet:
+        console.print(f"{len(planned) - len(waiting)} of {len(planned)} trials are finished already")
     progress = SweepProgress(
         {trial.spec.trial_id: trial.seconds for trial in waiting},
         {trial.spec.trial_id: trial.flops for trial in waiting},
         console=console,
         quiet=quiet or not waiting,
     )
-    if len(waiting) < len(planned) and not quiet:
-        console.print(f"{len(planned) - len(waiting)} of {len(planned)} trials are finished already")
-    tracker = open_tracker(sweep, results_folder, tracking_uri)
-    try:
-        with connect(address, cpus=workers) as session, progress:
-            outcome = run_trials(
-                [_request(trial.spec, trial.seconds, sweep.name) for trial in planned],
-                functools.partial(run_payload, machine=machine, sweep=sweep.name),
-                folder=records_folder,
-                session=session,
-                resources=_resources(sweep),
-                listeners=[progress, tracker],
-            )
-        analysis = fit_runs(folder).analysis
-        _deliver(tracker, sweep, folder, analysis)
-    finally:
-        tracker.close()
-    return FinishedSweep(outcome, analysis, folder)
+    with connect(address, cpus=workers) as session, progress:
+        return run_trials(
+            [_request(trial, sweep.name) for trial in planned],
+            functools.partial(run_payload, machine=machine, sweep=sweep.name),
+            folder=records_folder,
+            session=session,
+            resources=_resources(sweep),
+            listeners=[progress, *listeners],
+        )
+
+
+def open_tracker(sweep: SweepSpec, results_folder: Path, tracking_uri: str | None) -> Tracker:
+    """Name where the sweep's runs go: what the command line or the sweep file says, else a SQLite file."""
+    from cluster.tracking import Tracker
+
+    results = results_folder.absolute()
+    uri = tracking_uri or sweep.tracking.uri
+    return Tracker.open(
+        uri or f"sqlite:///{results / STORE_NAME}",
+        sweep.experiment,
+        folder=results / sweep.name,
+        artifact_root=None if uri else (results / ARTIFACTS_NAME).as_uri(),
+        description=sweep.description,
+        tags={"sweep": sweep.name},
+    )
+
+
+def deliver(tracker: Tracker, sweep: SweepSpec, folder: Path, analysis: Analysis) -> str:
+    """Deliver the records MLflow lacks and the run of the sweep itself; return a problem, or nothing."""
+    report = tracker.deliver_missing(read_records(folder / TRIALS_FOLDER))
+    if report.n_missing:
+        return (
+            f"{report.n_missing} trials are not in MLflow yet ({report.problem}); they are safe in "
+            f"{folder / TRIALS_FOLDER}, and the next ninthpower sweep delivers them"
+        )
+    metrics: dict[str, float] = {"best_error": float(analysis.front[analysis.settings.error].min())}
+    for intervals in analysis.fits:
+        if intervals.fit.exponent is not None and intervals.exponent is not None:
+            law = intervals.fit.law
+            metrics[f"exponent/{law}"] = intervals.fit.exponent
+            metrics[f"exponent_low/{law}"] = intervals.exponent.low
+            metrics[f"exponent_high/{law}"] = intervals.exponent.high
+    return tracker.log_sweep_run(
+        sweep.name,
+        sweep.model_dump(mode="json", exclude={"grid", "points", "description"}),
+        metrics,
+        [folder / "fits.json", analysis.report, folder / "runs.csv", folder / "figures", folder / SWEEP_FILE],
+        "\n\n".join([sweep.description, *analysis.sentences]),
+    )
+
+
+def _request(trial: PlannedTrial, sweep_name: str) -> TrialRequest:
+    from cluster.tuning import TrialRequest
+    from experiments.trial import identity
+
+    spec = trial.spec.model_dump(mode="json")
+    known = {"sweep": sweep_name, "spec": spec, "row": identity(trial.spec, sweep_name, "failed", "")}
+    return TrialRequest(trial.spec.trial_id, {"spec": spec}, expected_cost=trial.seconds, known=known)
+
+
+def _resources(sweep: SweepSpec) -> Resources:
+    from cluster.session import Resources
+
+    return Resources(**sweep.resources.model_dump())
 
 
 def fit_runs(

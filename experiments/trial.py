@@ -68,7 +68,7 @@ def run_trial(spec: TrialSpec, machine: Machine | None = None, *, sweep: str = "
             status, reason, curve = "failed", _explain(error), []
         reading = account.read(end=True)
     row = {
-        **_identity(spec, sweep, status, reason),
+        **identity(spec, sweep, status, reason),
         **measured,
         **ledger.columns(),
         "energy_joules": reading.total_joules,
@@ -163,7 +163,8 @@ def _errors(trained: TrainedModel, workbench: Workbench) -> dict[str, float]:
     return found
 
 
-def _identity(spec: TrialSpec, sweep: str, status: str, reason: str) -> dict[str, Any]:
+def identity(spec: TrialSpec, sweep: str, status: str, reason: str) -> dict[str, Any]:
+    """The part of a trial's row that is known before it runs, and how it ended."""
     return {
         "trial_id": spec.trial_id,
         "cell": spec.cell,

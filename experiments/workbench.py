@@ -121,7 +121,7 @@ class Workbench:
         """A new model, initialised by the trial's seed and the rules of muP."""
         torch.manual_seed(self.spec.seed)
         model = build_model(self.spec.family, **self.model_shape(width=width))
-        rescale_initialisation(model, self.base_model(), torch.Generator().manual_seed(self.spec.seed))
+        rescale_initialisation(model, self.base_model())
         layout = torch.channels_last if self.machine.channels_last else torch.contiguous_format
         return model.to(self.torch_device, memory_format=layout)
 

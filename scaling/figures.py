@@ -156,7 +156,7 @@ def drawable(runs: pd.DataFrame, cost: str, error: str) -> pd.DataFrame:
     if "n_test" in shown.columns:
         floor = (0.5 / shown["n_test"].astype(float)).fillna(floor)
     shown[error] = shown[error].mask(shown["is_zero"], floor)
-    return shown
+    return shown.sort_values([cost, error], kind="stable")
 
 
 def save_figure(figure: Figure, table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
