@@ -205,7 +205,9 @@ def _checked(values: pd.Series, spec: Column) -> pd.Series:
 def _refuse(wrong: pd.Series, values: pd.Series, spec: Column, rule: str) -> None:
     if wrong.any():
         position = int(np.argmax(np.asarray(wrong, dtype=bool)))
-        raise ValueError(f"row {position + 1}: {spec.name} is {values.iloc[position]!r}, but it {rule}")
+        value = values.iloc[position]
+        shown = value.item() if isinstance(value, np.generic) else value
+        raise ValueError(f"row {position + 1}: {spec.name} is {shown!r}, but it {rule}")
 
 
 def _did_you_mean(name: str, allowed: Iterable[str]) -> str:

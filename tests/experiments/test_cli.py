@@ -1,0 +1,142 @@
+"""The command line: what a person who errs is told, and that it is one sentence with exit code 2."""
+
+import json
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from experiments.cli import main
+
+ROOT = Path(__file__).parents[2]
+SMOKE = ROOT / "experiments" / "sweeps" / "smoke.yaml"
+RUNS = "train_flops,test_error\n" + "".join(f"{10**power},{0.5 / 2**power}\n" for power in range(8))
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def ninthpower(monkeypatch, capsys, tmp_path):
+    """Run the command line as a person does in a folder, in this process so that imports are paid once."""
+
+    def run(*arguments, folder=tmp_path):
+        monkeypatch.chdir(folder)
+        monkeypatch.delenv("NINTHPOWER_DEBUG", raising=False)
+        monkeypatch.setattr(sys, "argv", ["ninthpower", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as ending:
+            code = ending.code or 0
+        written = capsys.readouterr()
+        return Done(code, written.out, written.err)
+
+    return run
+
+
+@pytest.fixture
+def csv(tmp_path):
+    """A small table of runs."""
+    path = tmp_path / "mine.csv"
+    path.write_text(RUNS)
+    return path
+
+
+def test_a_csv_is_fitted_and_the_files_are_named(ninthpower, csv, tmp_path):
+    """The exponent of the runs is log2(10), and the paths are printed."""
+    done = ninthpower("fit", csv, "--law", "power", "--out", tmp_path / "out")
+
+    assert done.returncode == 0, done.stderr
+    assert "to the power 3.32 [" in done.stdout
+    assert str(tmp_path / "out" / "fits.json") in done.stdout
+
+
+def test_json_for_machines(ninthpower, csv, tmp_path):
+    """The same numbers, nothing else on standard output."""
+    done = ninthpower("fit", csv, "--law", "power", "--out", tmp_path / "out", "--json")
+
+    assert json.loads(done.stdout)["fits"][0]["fit"]["law"] == "power"
+
+
+def test_runs_are_listed(ninthpower, csv):
+    """As a table and as JSON."""
+    assert "8 runs" in ninthpower("runs", csv).stdout
+    assert len(json.loads(ninthpower("runs", csv, "--json").stdout)) == 8
+
+
+def test_a_plan_spends_nothing(ninthpower, tmp_path):
+    """It says what would be run, and leaves no file."""
+    done = ninthpower("plan", SMOKE, "--results", tmp_path / "results", "--json", "--set", "grid.seed=[0]")
+    plan = json.loads(done.stdout)
+
+    assert plan["lines"][0]["n_trials"] == 18
+    assert len(plan["trials"]) == 18
+    assert plan["lines"][0]["flops"] == pytest.approx(sum(trial["flops"] for trial in plan["trials"]))
+    assert plan["lines"][0]["seconds_left"] > 0
+    assert not (tmp_path / "results").exists()
+
+
+ERRORS = [
+    (["fit", "nowhere.csv"], "there is no file nowhere.csv; give a results folder, a .parquet or a .csv"),
+    (["fit", "."], "holds neither runs.parquet nor runs.csv; is it a results folder?"),
+    (["fit", "mine.csv", "--cost", "flops"], "flops"),
+    (["fit", "mine.csv", "--law", "powr"], "powr"),
+    (["fit", "broken.csv"], "row 2: test_error is 1.5, but it lies in [0, 1]; divide percentages by 100"),
+    (["runs", "mine.csv", "--sort", "widht"], "the runs have no column 'widht'"),
+    (["runs", "mine.csv", "--status", "done"], "status is 'done'; it is one of finished, diverged, failed, stopped"),
+    (["ui", "--results", "nowhere"], "run ninthpower sweep first, or give --results"),
+    (["plan", "nowhere.yaml"], "there is no sweep file nowhere.yaml; the sweeps that ship are"),
+    (["plan", "typo.yaml"], "unknown key 'gird'; did you mean 'grid'?"),
+    (["plan", str(SMOKE), "--set", "grid.width"], "is not of the form key.path=value"),
+    (["plan", str(SMOKE), "--set", "dataset=digist"], "digist"),
+    (["plan", str(SMOKE), "--set", "family=restnet"], "restnet"),
+    (["plan", str(SMOKE), "--set", "grid.technique=baselin"], "did you mean 'baseline'?"),
+    (["plan", str(SMOKE), "--set", "grid.n_train=[5000]"], "n_train is 5000, but digits has 1100 training examples"),
+    (["plan", str(SMOKE), "--set", "energy.region=XXX"], "region 'XXX' is in none of codecarbon's tables"),
+    (["plan", str(SMOKE), "--set", "family=vit", "--set", "grid.width=[7]"], "7"),
+    (["sweep", str(SMOKE), "--set", "resources.cpus=10000"], "10000"),
+    (["sweep", str(SMOKE), "--tracking-uri", "ftp://example"], "ftp://example"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), ERRORS, ids=[" ".join(map(str, one[0]))[-60:] for one in ERRORS])
+def test_an_error_of_the_users_is_one_sentence(ninthpower, tmp_path, arguments, words):
+    """The value, what is allowed, the remedy; exit code 2; no traceback; nothing half-written."""
+    (tmp_path / "mine.csv").write_text(RUNS)
+    (tmp_path / "broken.csv").write_text("train_flops,test_error\n1e9,0.5\n1e10,1.5\n")
+    (tmp_path / "typo.yaml").write_text("name: typo\ngird: {width: 8}\n")
+    done = ninthpower(*arguments)
+
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("ninthpower: "), done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert words in done.stderr
+
+
+def test_debug_gives_the_traceback(ninthpower):
+    """For the one who mends it: the exception itself goes on."""
+    with pytest.raises(ValueError, match="there is no file nowhere.csv"):
+        ninthpower("fit", "nowhere.csv", "--debug")
+
+
+def test_the_version_is_that_of_the_package(ninthpower):
+    """As pyproject.toml has it."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+    assert ninthpower("--version").stdout == f"ninthpower {version}\n"
+
+
+def test_every_command_explains_itself(ninthpower):
+    """A purpose and an example each."""
+    for command in ("plan", "sweep", "fit", "report", "runs", "ui"):
+        assert "Example: ninthpower " + command in " ".join(ninthpower(command, "--help").stdout.split())
