@@ -127,7 +127,7 @@ def _open(folder: Path) -> Arrays | None:
     try:
         names = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         return {name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -111,18 +111,25 @@ def _distance_field(font_path: Path, character: str) -> NDArray[np.int8]:
 
 def _centred_ink(font_path: Path, character: str) -> NDArray[np.bool_]:
     """Draw one letter so that the longer side of its ink has INK_TEXELS, in the middle of the field."""
+    side, wanted, trial_size = FIELD_TEXELS * _OVERSAMPLING, INK_TEXELS * _OVERSAMPLING, 200
+    longer_side = max(_ink(_font(font_path, trial_size), character).shape)
+    ink = _ink(_font(font_path, round(trial_size * wanted / longer_side)), character)
+    field = np.zeros((side, side), dtype=np.bool_)
+    top, left = (side - ink.shape[0]) // 2, (side - ink.shape[1]) // 2
+    field[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+    return field
+
+
+def _ink(font: ImageFont.FreeTypeFont, character: str) -> NDArray[np.bool_]:
+    """Draw one letter and cut its ink out; the font's own box has the space around the letter in it."""
     from PIL import Image, ImageDraw
 
-    side = FIELD_TEXELS * _OVERSAMPLING
-    wanted = INK_TEXELS * _OVERSAMPLING
-    trial_size = 200
-    left, top, right, bottom = _font(font_path, trial_size).getbbox(character)
-    font = _font(font_path, round(trial_size * wanted / max(right - left, bottom - top)))
-    left, top, right, bottom = font.getbbox(character)
+    side = 3 * round(font.size)
     canvas = Image.new("L", (side, side))
-    corner = ((side - (right - left)) // 2 - left, (side - (bottom - top)) // 2 - top)
-    ImageDraw.Draw(canvas).text(corner, character, font=font, fill=255)
-    return np.asarray(canvas) >= 128
+    ImageDraw.Draw(canvas).text((side // 3, side // 3), character, font=font, fill=255)
+    ink = np.asarray(canvas) >= 128
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _font(path: Path, size: int) -> ImageFont.FreeTypeFont:

@@ -11,6 +11,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,8 +106,10 @@ class StoredExamples:
             with node_lock(self.cache_folder, f"{self.name}-{block}"), writing(self.cache_folder):
                 members = missing[missing // BLOCK == block]
                 still_missing = members[~self._rows(path, members)[1]]
-                if len(still_missing) and path.exists():
-                    self._write(path, still_missing)
+                if len(still_missing):
+                    # Where the file was deleted meanwhile there is nothing to keep; `read` draws again.
+                    with suppress(FileNotFoundError):
+                        self._write(path, still_missing)
 
     def _write(self, path: Path, indices: NDArray[np.int64]) -> None:
         rows = self.draw(indices).reshape(-1, self._row_bytes)

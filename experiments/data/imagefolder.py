@@ -136,10 +136,11 @@ def _listed(request: Request, classes: list[str]) -> dict[str, Arrays]:
 def _list_and_split(folders: dict[str, Path], classes: list[str]) -> Arrays:
     lists = {part: _list_files(folder, classes) for part, folder in folders.items()}
     paths, labels = lists["train"]
+    _refuse_small_classes(labels, classes, folders["train"], least=1 if "test" in lists else 2)
     if "test" in lists:
         validation, test = lists["val"], lists["test"]
     else:
-        kept, held_out = _cut_validation(labels, folders["train"])
+        kept, held_out = _cut_validation(labels)
         validation, test = (paths[held_out], labels[held_out]), lists["val"]
         paths, labels = paths[kept], labels[kept]
     arrays: Arrays = {}
@@ -169,11 +170,16 @@ def _image_names(folder: Path) -> list[str]:
         return [entry.name for entry in entries if os.path.splitext(entry.name)[1].lower() in SUFFIXES]
 
 
-def _cut_validation(labels: NDArray[np.int64], folder: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    sizes = np.bincount(labels)
-    if sizes.min() < 2:
+def _refuse_small_classes(labels: NDArray[np.int64], classes: list[str], folder: Path, least: int) -> None:
+    sizes = np.bincount(labels, minlength=len(classes))
+    smallest = int(sizes.argmin())
+    if sizes[smallest] < least:
         raise ValueError(
-            f"{folder} has a class with {sizes.min()} images; one for validation and one to train is least"
+            f"{folder} has {sizes[smallest]} images of the class {classes[smallest]!r}; at least {least} are "
+            "needed, one to train and, where there is no test folder, one for validation"
         )
-    n_held_out = min(len(labels) // _VALIDATION_SHARE, _MOST_VALIDATION_PER_CLASS * len(sizes))
+
+
+def _cut_validation(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    n_held_out = min(len(labels) // _VALIDATION_SHARE, _MOST_VALIDATION_PER_CLASS * len(np.unique(labels)))
     return stratified_split(labels, max(n_held_out, 1), key=f"imagefolder validation {_VERSION}")
