@@ -72,15 +72,12 @@ def test_a_test_folder_without_classes_is_passed_over(root):
     assert len(load(root).validation) == 6
 
 
-def test_the_description_decodes_nothing(root):
+def test_the_description_decodes_nothing(root, monkeypatch):
     """Damaged files are counted as well, and the loaded data set says the same of itself."""
     (root / "train" / "ant" / "000.png").write_bytes(b"no image")
     name = f"imagefolder:{root}?size=16"
-    os.environ["NINTHPOWER_CACHE"] = str(root.parent / "cache")
-    try:
-        info = describe_dataset(name)
-    finally:
-        del os.environ["NINTHPOWER_CACHE"]
+    monkeypatch.setenv("NINTHPOWER_CACHE", str(root.parent / "cache"))
+    info = describe_dataset(name)
 
     assert info == load(root).info
     assert (info.n_train, info.n_validation, info.n_test, info.n_classes, info.shape) == (54, 6, 12, 3, (3, 16, 16))
@@ -158,8 +155,9 @@ def test_a_new_file_is_seen(root):
     assert len(load(root).test) == before + 1
 
 
-def test_a_relative_folder_lies_in_the_data_folder(root, tmp_path):
+def test_a_relative_folder_lies_in_the_data_folder(tmp_path):
     """Trials run in folders of their own, where another relative path would mean nothing."""
+    write_folder(tmp_path / "images")
     info = load_dataset("imagefolder:images?size=8", data_folder=tmp_path, cache_folder=tmp_path / "cache").info
 
     assert info.name == "imagefolder:images?size=8"

@@ -115,7 +115,7 @@ def test_missing_files_are_asked_for_in_one_sentence(tmp_path):
         (lambda content: content[:-5], "is cut off: its header promises"),
         (lambda content: content + b"x", "is longer than the"),
         (lambda content: content[:6], "is cut off within its header"),
-        (lambda content: b"", "begins with nothing"),
+        (lambda _content: b"", "begins with nothing"),
         (lambda content: b"\x00\x00\x0d" + content[3:], "begins with 00 00 0d"),
         (lambda content: b"<html>" + content, "it is another file or damaged"),
     ],
@@ -162,7 +162,7 @@ def test_mnist_is_not_taken_for_fashion_mnist(tmp_path):
     write_files(tmp_path / "data", train=(TRAIN[0], labels))
 
     load(tmp_path, "mnist")
-    with pytest.raises(ValueError, match="belongs to mnist, .* into a folder called fashion-mnist"):
+    with pytest.raises(ValueError, match=r"belongs to mnist, .* into a folder called fashion-mnist"):
         load(tmp_path, "fashion-mnist")
 
 
@@ -205,7 +205,7 @@ def test_a_fetch_that_fails_is_a_sentence(tmp_path, monkeypatch):
 
     fake_torchvision(monkeypatch, fetch)
 
-    with pytest.raises(ValueError, match="could not fetch fashion-mnist into .*: Error downloading"):
+    with pytest.raises(ValueError, match=r"could not fetch fashion-mnist into .*: Error downloading"):
         load(tmp_path, "fashion-mnist", download=True)
 
 

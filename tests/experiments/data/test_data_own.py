@@ -38,7 +38,8 @@ def module(monkeypatch):
     return own
 
 
-def test_a_function_is_named_by_its_import_path(module):
+@pytest.mark.usefixtures("module")
+def test_a_function_is_named_by_its_import_path():
     """It is called, checked, and serves like a data set that ships."""
     dataset = load_dataset("my_images:load")
 
@@ -92,7 +93,7 @@ def with_train(images, labels):
     ("function", "sentence"),
     [
         (lambda: (IMAGES, LABELS), "returned a tuple, not an experiments.data.Dataset"),
-        (lambda path: good(), "is called without arguments, but: missing a required argument: 'path'"),
+        (lambda path: path, "is called without arguments, but: missing a required argument: 'path'"),
         (with_info(n_classes=3), "train labels run from 0 to 3, but they lie in 0 to 2"),
         (with_info(n_classes=5), "no training example has the label 4"),
         (with_info(n_classes=1), "nothing to tell apart below 2"),
@@ -116,7 +117,8 @@ def test_what_does_not_fit_is_said_before_anything_is_spent(module, function, se
         check_dataset("my_images:load")
 
 
-def test_what_cannot_be_imported_is_said(module):
+@pytest.mark.usefixtures("module")
+def test_what_cannot_be_imported_is_said():
     """The module, or the function within it."""
     with pytest.raises(ValueError, match="No module named 'no_such_images'; install the package or put"):
         load_dataset("no_such_images:load")
