@@ -77,6 +77,13 @@ def final_ids(folder: Path) -> set[str]:
     return {record["trial_id"] for record in read_records(folder) if record["status"] in FINAL_STATUSES}
 
 
+def final_record(folder: Path, trial_id: str) -> Record | None:
+    """Read the record of a trial if there is one that need not be made again."""
+    path = record_path(folder, trial_id)
+    record = read_record(path) if path.exists() else None
+    return record if record and record["status"] in FINAL_STATUSES else None
+
+
 def record_path(folder: Path, trial_id: str) -> Path:
     """Where the record of a trial lies.
 

@@ -1,0 +1,54 @@
+"""Which records a tracking server has: a file in the results folder, one line for each delivery."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A record that has arrived.
+
+    Attributes:
+        digest: Hash of the record's content; another one means that the trial was run again.
+        run_id: The run that holds it.
+    """
+
+    digest: str
+    run_id: str
+
+
+class DeliveryLog:
+    """Deliveries to one experiment of one server. A lost line is no harm: the server is asked then."""
+
+    def __init__(self, folder: Path, uri: str, experiment: str) -> None:
+        key = hashlib.sha256(f"{uri}\n{experiment}".encode()).hexdigest()[:12]
+        self.path = folder / "tracking" / f"delivered-{key}.jsonl"
+        self._deliveries = dict(self._read())
+
+    def find(self, trial_id: str) -> Delivery | None:
+        """Return the delivery of a trial, or None if there is no note of one."""
+        return self._deliveries.get(trial_id)
+
+    def add(self, trial_id: str, delivery: Delivery) -> None:
+        """Note a delivery at once."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"trial_id": trial_id, "digest": delivery.digest, "run_id": delivery.run_id})
+        with open(self.path, "a", encoding="utf-8") as file:
+            # The line break comes first, so that a line torn by a crash spoils none but itself.
+            file.write(f"\n{line}")
+        self._deliveries[trial_id] = delivery
+
+    def _read(self) -> list[tuple[str, Delivery]]:
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        found = []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                found.append((entry["trial_id"], Delivery(entry["digest"], entry["run_id"])))
+            except (ValueError, KeyError, TypeError):
+                continue
+        return found

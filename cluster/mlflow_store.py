@@ -1,0 +1,231 @@
+"""One MLflow experiment, written so that what is written twice is there once.
+
+MLflow is imported when a store is opened, not before.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sqlite3
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from cluster.lock import one_at_a_time
+from cluster.mlflow_values import MetricPoint, RunValues
+
+SQLITE_PREFIX = "sqlite:///"
+SCHEMES = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
+# A server that is away must not hold the sweep: one try, short, and again later. MLflow's own defaults
+# are seven tries of two minutes. What the user has set stays.
+ENVIRONMENT = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+# What one call of log_batch may hold.
+MOST_METRICS, MOST_PARAMS, MOST_TAGS = 500, 100, 100
+PAGE = 1000
+DESCRIPTION_TAG = "mlflow.note.content"
+
+
+def check_uri(uri: str) -> str:
+    """Return the address of a tracking server or database if it is of a kind that is written to.
+
+    Raises:
+        ValueError: If it is not; the kinds are named.
+    """
+    if not uri.startswith(SCHEMES):
+        raise ValueError(
+            f"the tracking address {uri!r} is none of {', '.join(SCHEMES)}; give a server's http address, or"
+            " leave it out for an SQLite file in the results folder"
+        )
+    return uri
+
+
+class MlflowStore:
+    """A live connection to one experiment; its methods raise MLflow's own exceptions."""
+
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        *,
+        artifact_root: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        self._client = open_client(uri)
+        self.experiment_id = self._experiment(experiment, artifact_root, tags or {})
+        self._may_hold_runs = bool(self._client.search_runs([self.experiment_id], max_results=1))
+
+    def put(self, values: RunValues, *, tried_before: bool) -> str:
+        """Write one trial's run and return its id.
+
+        An experiment that was empty when it was opened holds no run of a trial that was not tried
+        before, so it need not be searched.
+        """
+        run = self._same_run(values) if tried_before or self._may_hold_runs else None
+        if run is not None and run.info.status == values.status:
+            # The status is written last: the run is whole.
+            return str(run.info.run_id)
+        if run is None:
+            run = self._client.create_run(
+                self.experiment_id,
+                start_time=values.start_milliseconds,
+                tags=dict(values.tags),
+                run_name=values.name,
+            )
+        run_id = str(run.info.run_id)
+        self._log(run_id, values.params, values.metrics, timestamp=values.end_milliseconds)
+        self._client.set_terminated(run_id, values.status, values.end_milliseconds)
+        return run_id
+
+    def put_sweep(
+        self,
+        name: str,
+        params: Mapping[str, str],
+        metrics: Sequence[MetricPoint],
+        artifacts: Sequence[Path],
+        description: str,
+    ) -> str:
+        """Write the run of the sweep itself, over the one that is there, and return its id.
+
+        MLflow lets no param change; where one has, the old run gives way to a new one.
+        """
+        tags = {"kind": "sweep", "sweep": name, DESCRIPTION_TAG: description}
+        run_id = None
+        for run in self._find(kind="sweep", sweep=name):
+            same = all(params.get(key, value) == value for key, value in run.data.params.items())
+            if same and run_id is None:
+                run_id = run.info.run_id
+            else:
+                self._client.delete_run(run.info.run_id)
+        if run_id is None:
+            run_id = self._client.create_run(self.experiment_id, tags=tags, run_name=name).info.run_id
+        now = round(time.time() * 1000)
+        self._client.set_tag(run_id, DESCRIPTION_TAG, description)
+        self._log(run_id, params, metrics, timestamp=now)
+        for artifact in artifacts:
+            if artifact.is_dir():
+                self._client.log_artifacts(run_id, str(artifact), artifact.name)
+            else:
+                self._client.log_artifact(run_id, str(artifact))
+        self._client.set_terminated(run_id, "FINISHED", now)
+        return run_id
+
+    def _same_run(self, values: RunValues) -> Any:
+        """Find the run of the very same record, and take runs of the trial's earlier records out of view."""
+        same = None
+        for run in self._find(trial_id=values.tags["trial_id"]):
+            if run.data.tags.get("record") == values.tags["record"] and same is None:
+                same = run
+            else:
+                self._client.delete_run(run.info.run_id)
+        return same
+
+    def _find(self, **tags: str) -> list[Any]:
+        clauses = [f"tags.{key} = {_quoted(value)}" for key, value in tags.items()]
+        return list(self._client.search_runs([self.experiment_id], " and ".join(clauses)))
+
+    def _log(self, run_id: str, params: Mapping[str, str], points: Sequence[MetricPoint], *, timestamp: int) -> None:
+        """Write everything in as few calls as MLflow allows; nearly always one."""
+        from mlflow.entities import Metric, Param
+
+        metrics = [Metric(point.name, point.value, timestamp, point.step) for point in points]
+        entries = [Param(name, value) for name, value in params.items()]
+        self._client.log_batch(run_id, metrics=metrics[:MOST_METRICS], params=entries[:MOST_PARAMS])
+        for first in range(MOST_METRICS, len(metrics), MOST_METRICS):
+            self._client.log_batch(run_id, metrics=metrics[first : first + MOST_METRICS])
+        for first in range(MOST_PARAMS, len(entries), MOST_PARAMS):
+            self._client.log_batch(run_id, params=entries[first : first + MOST_PARAMS])
+
+    def _experiment(self, name: str, artifact_root: str | None, tags: Mapping[str, str]) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            return self._client.create_experiment(name, artifact_location=artifact_root, tags=dict(tags))
+        if found.lifecycle_stage == "deleted":
+            raise ValueError(f"the experiment {name!r} is deleted in MLflow; restore it there or name another")
+        for key, value in tags.items():
+            if found.tags.get(key) != value:
+                self._client.set_experiment_tag(found.experiment_id, key, value)
+        return found.experiment_id
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Name what a tracking server that is away, full, or refuses can raise."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ValueError)
+
+
+def without_password(uri: str) -> str:
+    """Show an address without the credentials that it may hold."""
+    return re.sub(r"(?<=//)[^/@]*@", "", uri)
+
+
+def open_client(uri: str) -> Any:
+    """Connect to a tracking server or database without traffic to anybody else.
+
+    A new SQLite file is created by one process at a time (MLflow crashes otherwise) and in the mode in
+    which readers do not wait for the writer.
+    """
+    check_uri(uri)
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from sqlalchemy.exc import SADeprecationWarning
+
+    # MLflow uses what SQLAlchemy 2.1 calls old; that is between the two of them.
+    warnings.filterwarnings("ignore", category=SADeprecationWarning)
+    from mlflow import MlflowClient
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    if not uri.startswith(SQLITE_PREFIX):
+        return MlflowClient(uri)
+    path = Path(uri.removeprefix(SQLITE_PREFIX))
+    with one_at_a_time(path.with_name(f".{path.name}.lock")):
+        if not path.exists():
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def read_rows(uri: str, experiment: str) -> Iterator[dict[str, Any]]:
+    """Yield the trials of an experiment as rows of the runs table, in no order.
+
+    Numbers come back as floats, texts as texts; settings of the spec that are no column of the table come
+    along as texts. Unknown values are absent.
+
+    Raises:
+        ValueError: If there is no such experiment.
+    """
+    client = open_client(uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        raise ValueError(f"{uri} has no experiment {experiment!r}; `ninthpower ui` shows which there are")
+    token: str | None = None
+    while True:
+        page = client.search_runs([found.experiment_id], "tags.kind = 'trial'", max_results=PAGE, page_token=token)
+        for run in page:
+            metrics = {name: value for name, value in run.data.metrics.items() if "/" not in name}
+            yield {**run.data.params, **metrics}
+        token = page.token
+        if not token:
+            return
+
+
+def _quoted(value: str) -> str:
+    """Quote a text for MLflow's filter, which knows no escape."""
+    if "'" in value and '"' in value:
+        raise ValueError(f"{value!r} holds both kinds of quotation mark; MLflow cannot search for it")
+    return f'"{value}"' if "'" in value else f"'{value}'"

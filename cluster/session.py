@@ -1,0 +1,226 @@
+"""Connecting to Ray: a private one on this machine, or a cluster that is already running.
+
+Nothing of Ray is imported before `connect` is called.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import secrets
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+GIBIBYTE = 2**30
+# Ray's object store holds the list of trials and nothing large; its default is a third of the memory.
+PRIVATE_OBJECT_STORE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial occupies while it runs.
+
+    Attributes:
+        cpus: Cores; also the number of threads that Ray gives to numerical libraries.
+        gpus: Devices; a fraction lets several trials share one.
+        memory_gib: Memory that is set aside [GiB]; None sets nothing aside.
+        custom: Units of the cluster's own resources by name.
+    """
+
+    cpus: float = 1
+    gpus: float = 0
+    memory_gib: float | None = None
+    custom: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what Ray would refuse later, or never satisfy.
+
+        Raises:
+            ValueError: If an amount is negative or not finite, nothing is asked for, or a number of
+                GPUs above 1 is not whole.
+        """
+        for name, amount in self.demand().items():
+            if not math.isfinite(amount) or amount < 0:
+                raise ValueError(f"a trial asks for {amount} of {name}; give a finite number, 0 or more")
+        if not any(self.demand().values()):
+            raise ValueError("a trial asks for no resource at all; give it at least cpus: 1")
+        if self.gpus > 1 and self.gpus % 1:
+            raise ValueError(f"a trial asks for {self.gpus} GPUs; above 1 the number must be whole")
+
+    def demand(self) -> dict[str, float]:
+        """Name the amounts as Ray does, memory in bytes; what is not asked for is left out."""
+        asked = {
+            "CPU": float(self.cpus),
+            "GPU": float(self.gpus),
+            "memory": float(self.memory_gib or 0) * GIBIBYTE,
+            **{name: float(amount) for name, amount in self.custom.items()},
+        }
+        return {name: amount for name, amount in asked.items() if amount != 0}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine of the cluster and all that it offers, in Ray's names."""
+
+    host: str
+    address: str
+    resources: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A live connection to Ray.
+
+    Attributes:
+        is_private: Whether this Ray was started for us and ends with the connection.
+        log_folder: Where a private Ray keeps its logs while it lives.
+    """
+
+    is_private: bool
+    log_folder: Path | None = None
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Machines that are alive now."""
+        import ray
+
+        return tuple(
+            Node(node["NodeManagerHostname"], node["NodeManagerAddress"], dict(node["Resources"]))
+            for node in ray.nodes()
+            if node["Alive"]
+        )
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """Sum of what all machines offer, busy or not."""
+        total: dict[str, float] = {}
+        for node in self.nodes:
+            for name, amount in node.resources.items():
+                total[name] = total.get(name, 0.0) + amount
+        return total
+
+    def n_workers_for(self, resources: Resources) -> int:
+        """Count the trials that fit side by side on the machines that are alive now.
+
+        Raises:
+            ValueError: If not one fits on any machine; the message says what each machine has.
+        """
+        nodes = self.nodes
+        n_workers = sum(_n_that_fit(resources.demand(), node.resources) for node in nodes)
+        if n_workers == 0:
+            offers = "; ".join(f"{node.host} has {_in_words(node.resources)}" for node in nodes)
+            raise ValueError(
+                f"a trial asks for {_in_words(resources.demand())}, which no machine of the cluster can give"
+                f" ({offers}); lower the resources per trial or add a larger machine"
+            )
+        return n_workers
+
+
+@contextmanager
+def connect(
+    address: str | None,
+    *,
+    cpus: int | None = None,
+    gpus: int | None = None,
+    log_level: int = logging.ERROR,
+) -> Iterator[Session]:
+    """Hold a connection to Ray, and end on leaving only what was started here.
+
+    Args:
+        address: ``host:port`` or ``auto`` of a running cluster; None starts a private Ray on this
+            machine, without dashboard, behind a token of its own.
+        cpus: Cores of a private Ray; None takes what this process may use.
+        gpus: GPUs of a private Ray; None takes those it finds.
+        log_level: Level from which Ray's own messages are shown.
+
+    Raises:
+        ValueError: If cores or GPUs are given for a running cluster, the address is one of the Ray
+            Client (records are written on the driver's node, so the driver must be on one), or Ray is
+            connected already.
+        ConnectionError: If no cluster answers at the address.
+    """
+    if address is not None and (cpus is not None or gpus is not None):
+        raise ValueError(f"cpus and gpus size a private Ray; the cluster at {address} has its own, leave them out")
+    if address is not None and address.startswith("ray://"):
+        raise ValueError(f"{address} is a Ray Client address; run on a node of the cluster with --address auto")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+
+    if ray.is_initialized():
+        raise ValueError("this process is connected to Ray already; leave that connection first")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": log_level}
+    if address is not None:
+        _initialise(address=address, **options)
+        try:
+            yield Session(is_private=False)
+        finally:
+            ray.shutdown()
+        return
+    with _private_folder() as folder:
+        _use_own_token()
+        options.update(num_cpus=cpus, num_gpus=gpus, include_dashboard=False, _temp_dir=str(folder))
+        options.update(object_store_memory=PRIVATE_OBJECT_STORE_BYTES)
+        try:
+            _initialise(address="local", **options)
+            yield Session(is_private=True, log_folder=folder / "session_latest" / "logs")
+        finally:
+            ray.shutdown()
+
+
+def _initialise(**options: Any) -> None:
+    import ray
+
+    with warnings.catch_warnings():
+        # Ray announces changes of its defaults as FutureWarning on every start.
+        warnings.simplefilter("ignore", FutureWarning)
+        ray.init(**options)
+
+
+@contextmanager
+def _private_folder() -> Iterator[Path]:
+    """Yield a short path inside a folder that only this user can enter: Ray opens its own to all."""
+    parent = Path(tempfile.mkdtemp(prefix="ray-", dir=_short_temporary_folder()))
+    try:
+        yield parent / "r"
+    finally:
+        shutil.rmtree(parent, ignore_errors=True)
+
+
+def _short_temporary_folder() -> str | None:
+    """Leave room for Ray's socket names: a Unix socket's path ends at 107 characters."""
+    return None if len(tempfile.gettempdir()) <= 24 else "/tmp"
+
+
+def _use_own_token() -> None:
+    """Give a private Ray a token through the environment, where no home directory need be writable.
+
+    A token or mode that the user has set is left alone. The token stays for the life of the process,
+    since Ray reads it once.
+    """
+    if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _n_that_fit(demand: Mapping[str, float], offer: Mapping[str, float]) -> int:
+    # Ray counts in ten-thousandths; the margin keeps 10 trials of 0.1 GPU on one GPU.
+    return min(math.floor(offer.get(name, 0.0) / amount + 1e-6) for name, amount in demand.items())
+
+
+def _in_words(resources: Mapping[str, float]) -> str:
+    shown = {
+        name: amount
+        for name, amount in resources.items()
+        if not name.startswith(("node:", "object_store_memory", "accelerator_type:"))
+    }
+    memory = shown.pop("memory", None)
+    words = [f"{amount:g} {name}" for name, amount in sorted(shown.items())]
+    if memory is not None:
+        words.append(f"{memory / GIBIBYTE:.1f} GiB of memory")
+    return ", ".join(words) or "nothing"

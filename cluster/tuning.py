@@ -1,0 +1,299 @@
+"""Running many trials under Ray Tune so that none is lost and none that is finished is repeated.
+
+The records on disk decide what is left to do; Tune's own state is thrown away. Ray is imported when a
+sweep begins, not before.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cluster.lock import hold_folder
+from cluster.records import Record, final_ids, record_path
+from cluster.session import Resources, Session
+
+if TYPE_CHECKING:
+    from cluster.trainable import DriverEar
+
+__all__ = ["Outcome", "Resources", "SweepListener", "TrialRequest", "run_trials"]
+
+# Tune without loggers, working-directory changes, screen output or checkpoints of its own state.
+TUNE_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+}
+SCRATCH_NAME = ".tune"
+
+
+@dataclass(frozen=True)
+class TrialRequest:
+    """A trial to run.
+
+    Attributes:
+        trial_id: Its identity: what decides that it is done.
+        payload: Handed to the trial function; JSON-able and opaque here.
+        expected_cost: In any unit; the dearest trial starts first, so that none is left over alone.
+        known: Parts of the record that are known before the trial runs (``sweep``, ``spec``, ``row``).
+            The record of a trial that dies is built on them.
+    """
+
+    trial_id: str
+    payload: dict[str, Any]
+    expected_cost: float = 0.0
+    known: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SweepListener(Protocol):
+    """Hears of trials, in the driver, between two decisions of Tune: answers must be quick."""
+
+    def started(self, trial_id: str) -> None:
+        """A worker has begun the trial."""
+
+    def finished(self, record: Record) -> None:
+        """The trial's record is on disk."""
+
+    def retried(self, trial_id: str, reason: str) -> None:
+        """The trial's worker died and the trial waits for another."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a sweep.
+
+    Attributes:
+        n_requested: Trials of the sweep.
+        n_already_done: Those that had a final record when it began.
+        statuses: Trials by status of the record that this call brought about.
+        n_retries: Attempts that left no record.
+        n_workers: Trials that could run side by side when it began.
+        interrupted: Whether it was stopped from the keyboard.
+        wall_seconds: Time in `run_trials`; the start of a private Ray lies before it.
+        startup_seconds: Part of it before the first trial began: Tune and the first worker start.
+    """
+
+    n_requested: int
+    n_already_done: int
+    statuses: Mapping[str, int]
+    n_retries: int
+    n_workers: int
+    interrupted: bool
+    wall_seconds: float
+    startup_seconds: float
+
+    @property
+    def n_recorded(self) -> int:
+        """Trials that have a record, failed ones included."""
+        return self.n_already_done + sum(self.statuses.values())
+
+    @property
+    def n_failed(self) -> int:
+        """Trials whose record of this call says that they failed."""
+        return self.statuses.get("failed", 0)
+
+    def sentence(self, command: str) -> str:
+        """Say how far the sweep is, and which command goes on with it."""
+        parts = [f"{self.n_recorded - self.n_failed} of {self.n_requested} trials are done"]
+        if self.n_failed:
+            parts.append(f"{self.n_failed} failed")
+        if self.n_recorded - self.n_failed < self.n_requested:
+            parts.append(f"`{command}` goes on with the rest")
+        return ("stopped: " if self.interrupted else "") + "; ".join(parts)
+
+
+def run_trials(
+    requests: Sequence[TrialRequest],
+    trial_function: Callable[[dict[str, Any]], Record],
+    *,
+    folder: Path,
+    session: Session,
+    resources: Resources | None = None,
+    listeners: Sequence[SweepListener] = (),
+    max_retries: int = 2,
+    max_concurrent: int | None = None,
+    wait_seconds: float = 0.0,
+) -> Outcome:
+    """Run every trial that has no final record in the folder yet, dearest first.
+
+    A trial counts as finished when its record is durable on the driver's disk. An exception that
+    escapes from the trial function, or a record that is not JSON, becomes a record of status `failed`;
+    a worker that dies is replaced and its trial repeated. After Ctrl-C the call returns, and trials that
+    were running are lost; leaving the session ends them.
+
+    Args:
+        requests: The trials; ids must differ.
+        trial_function: Picklable; takes a payload and returns a record with ``trial_id``, ``status`` and
+            ``row``. It seeds its own randomness: processes are reused.
+        folder: Where the records lie.
+        session: Connection to Ray.
+        resources: What a trial occupies; one core if not given.
+        listeners: Told of every event.
+        max_retries: Further attempts after a worker's death.
+        max_concurrent: Trials that may run or wait for a place at once; as many as there are places
+            now if not given. More lets a cluster that can grow see what it is to grow to.
+        wait_seconds: How long to wait for another driver that works on the folder.
+
+    Raises:
+        ValueError: If an id occurs twice or is unfit for a file name, a record in the folder is damaged,
+            `max_retries` is negative, or no machine can hold a trial.
+        FolderInUseError: If another driver holds the folder.
+        OSError: If a record could not be written; the sweep ends at once.
+        RuntimeError: If the first trials all had to be given up.
+    """
+    resources = resources or Resources()
+    _check(requests, folder, max_retries)
+    n_workers = session.n_workers_for(resources)
+    begun = time.monotonic()
+    with hold_folder(folder, wait_seconds=wait_seconds):
+        done = final_ids(folder)
+        open_requests = sorted(
+            (request for request in requests if request.trial_id not in done),
+            key=lambda request: -request.expected_cost,
+        )
+        ear, interrupted = None, False
+        if open_requests:
+            limits = _Limits(resources, n_workers, max_concurrent or n_workers, max_retries)
+            ear, interrupted = _run_open(open_requests, trial_function, folder.resolve(), listeners, limits)
+    if ear and ear.unkept:
+        raise OSError(f"{ear.unkept}; finished trials are safe, make room and start again")
+    if ear and ear.hopeless:
+        raise RuntimeError(f"no worker could run a trial, the sweep was stopped; the last said: {ear.hopeless}")
+    return Outcome(
+        n_requested=len(requests),
+        n_already_done=len(requests) - len(open_requests),
+        statuses=Counter(ear.statuses.values()) if ear else {},
+        n_retries=ear.n_retries if ear else 0,
+        n_workers=n_workers,
+        interrupted=interrupted,
+        wall_seconds=time.monotonic() - begun,
+        startup_seconds=(ear.first_start or begun) - begun if ear else 0.0,
+    )
+
+
+def _check(requests: Sequence[TrialRequest], folder: Path, max_retries: int) -> None:
+    if max_retries < 0:
+        raise ValueError(f"max_retries is {max_retries}; give 0 or more")
+    for trial_id, count in Counter(request.trial_id for request in requests).items():
+        record_path(folder, trial_id)
+        if count > 1:
+            raise ValueError(f"the trial {trial_id} is requested {count} times; once is enough")
+
+
+@dataclass(frozen=True)
+class _Limits:
+    resources: Resources
+    n_workers: int
+    max_concurrent: int
+    max_retries: int
+
+
+def _run_open(
+    requests: Sequence[TrialRequest],
+    trial_function: Callable[[dict[str, Any]], Record],
+    folder: Path,
+    listeners: Sequence[SweepListener],
+    limits: _Limits,
+) -> tuple[DriverEar, bool]:
+    """Give the trials to Tune; return what was heard and whether the keyboard ended it."""
+    from ray import cloudpickle
+
+    from cluster.keeper import start_keeper
+
+    keeper = start_keeper(folder)
+
+    from cluster.trainable import DriverEar
+
+    ear = DriverEar(requests, folder, listeners, keeper)
+    sweep = {"requests": list(requests), "function": cloudpickle.dumps(trial_function), "keeper": keeper}
+    interrupted = False
+    with _scratch(folder) as scratch, _environment(TUNE_ENVIRONMENT), _quiet_tune():
+        tuner = _tuner(sweep, ear, limits, scratch)
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            interrupted = True
+    return ear, interrupted
+
+
+def _tuner(sweep: dict[str, Any], ear: DriverEar, limits: _Limits, scratch: Path) -> Any:
+    from ray import tune
+
+    from cluster.trainable import InOrder, StopEarly, TrialActor
+
+    bundle = tune.PlacementGroupFactory([limits.resources.demand()])
+    trainable = tune.with_resources(tune.with_parameters(TrialActor, sweep=sweep), bundle)
+    return tune.Tuner(
+        trainable,
+        param_space={"index": tune.grid_search(list(range(len(sweep["requests"]))))},
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,
+            max_concurrent_trials=limits.max_concurrent,
+            scheduler=InOrder(place_for_all=limits.max_concurrent <= limits.n_workers),
+            trial_name_creator=_short_name,
+            trial_dirname_creator=_short_name,
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=str(scratch),
+            verbose=0,
+            callbacks=[ear],
+            stop=StopEarly(ear),
+            # A class's last state would be saved by default; there is none worth saving.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=limits.max_retries),
+        ),
+    )
+
+
+def _short_name(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder for Tune's own files, emptied before (a killed driver leaves some) and removed after."""
+    scratch = folder / SCRATCH_NAME
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _quiet_tune() -> Iterator[None]:
+    """Silence Tune's log: each of its errors is a record's status here."""
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
