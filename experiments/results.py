@@ -14,9 +14,10 @@ import pandas as pd
 
 from cluster.records import Record, read_records
 from experiments.sweep import FitSpec, SweepSpec, parse_sweep
-from scaling import bootstrap, pareto_front, read_runs
+from scaling import backtest, bootstrap, pareto_front, read_runs
 from scaling.bootstrap import Intervals
 from scaling.export import write_json, write_runs
+from scaling.holdout import Backtest
 from scaling.report import Report, ReportFigure, ReportTable, write_report
 from scaling.runs import from_rows
 
@@ -36,6 +37,7 @@ class Analysis:
         runs: The runs table.
         front: Frontier of the cells, see `scaling.pareto_front`.
         fits: Bootstrapped fits, one per law.
+        tested: How well each law predicted dearer runs from cheaper ones; None for a single law.
         settings: What was asked to be fitted.
         sentences: The answer in words.
         paths: Every file written.
@@ -45,6 +47,7 @@ class Analysis:
     runs: pd.DataFrame
     front: pd.DataFrame
     fits: tuple[Intervals, ...]
+    tested: Backtest | None
     settings: FitSpec
     sentences: tuple[str, ...]
     paths: tuple[Path, ...]
@@ -97,9 +100,10 @@ def analyse(
         )
         for law in settings.laws
     )
-    sentences = answer(runs, front, fits, settings)
+    tested = backtest(runs, settings.laws, frontier=True, **names) if len(settings.laws) > 1 else None
+    sentences = answer(runs, front, fits, tested, settings)
     paths = write_runs(runs, folder)
-    paths.append(write_json(fits_content(runs, front, fits, settings), folder / "fits.json"))
+    paths.append(write_json(fits_content(runs, front, fits, tested, settings), folder / "fits.json"))
     with rc_context(style()):
         figure = Figure(figsize=FIGURE_INCHES)
         plot_error_against_cost(figure.add_subplot(), runs, front, fits, **names)
@@ -114,6 +118,7 @@ def analyse(
             tables=[
                 ReportTable("The frontier", "Cells that no other beats in both; means over seeds.", frontier_view(front, settings)),
                 ReportTable("Laws", "Each law fitted to the frontier, with its status.", fits_view(fits)),
+                *([backtest_view(tested)] if tested is not None else []),
                 ReportTable("Trials", "Every trial, unfinished ones included.", trials_view(runs, settings)),
             ],
             not_known=not_known(runs, fits, settings),
@@ -121,11 +126,15 @@ def analyse(
         ),
         folder / "report.html",
     )
-    return Analysis(runs, front, fits, settings, sentences, (*paths, report), report)
+    return Analysis(runs, front, fits, tested, settings, sentences, (*paths, report), report)
 
 
 def fits_content(
-    runs: pd.DataFrame, front: pd.DataFrame, fits: Sequence[Intervals], settings: FitSpec
+    runs: pd.DataFrame,
+    front: pd.DataFrame,
+    fits: Sequence[Intervals],
+    tested: Backtest | None,
+    settings: FitSpec,
 ) -> dict[str, Any]:
     """The content of fits.json: refitting the same runs gives the same."""
     return {
@@ -135,14 +144,21 @@ def fits_content(
         "trials": dict(sorted(Counter(runs["status"]).items())),
         "frontier": json.loads(front.to_json(orient="records", double_precision=15)),
         "fits": [intervals.to_dict() for intervals in fits],
+        "backtest": None if tested is None else tested.to_dict(),
     }
 
 
 def answer(
-    runs: pd.DataFrame, front: pd.DataFrame, fits: Sequence[Intervals], settings: FitSpec
+    runs: pd.DataFrame,
+    front: pd.DataFrame,
+    fits: Sequence[Intervals],
+    tested: Backtest | None,
+    settings: FitSpec,
 ) -> tuple[str, ...]:
     """The result in sentences, each number with its interval."""
     sentences = [_law_sentence(intervals, settings) for intervals in fits]
+    if tested is not None:
+        sentences.append(_backtest_sentence(tested))
     costs = front[settings.cost]
     decades = _decades(costs)
     best = float(front[settings.error].min())
@@ -177,6 +193,16 @@ def fits_view(fits: Sequence[Intervals]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def backtest_view(tested: Backtest) -> ReportTable:
+    """Which law predicted dearer runs from cheaper ones."""
+    return ReportTable(
+        "Which law to believe",
+        "Each law fitted to the runs below one budget after another and asked for those above: the typical error of "
+        f"its log prediction, and how often the {tested.level:.0%} band held the run.",
+        tested.scores,
+    )
 
 
 def trials_view(runs: pd.DataFrame, settings: FitSpec) -> pd.DataFrame:
@@ -243,11 +269,22 @@ def _law_sentence(intervals: Intervals, settings: FitSpec) -> str:
         return f"Under the {found.law} law the exponent is not given: {found.reason}."
     level = f"{settings.level:.0%}"
     halving = "" if "E" in found.parameters else (
-        f", so halving the error takes {2**found.exponent:.3g} times the {settings.cost}"
+        f", so halving the error takes {2**found.exponent:.3g} times the {settings.cost} "
+        f"[{2**exponent.low:.3g}, {2**exponent.high:.3g}]"
     )  # fmt: skip
     return (
         f"Under the {found.law} law, {settings.cost} grows with performance to the power "
         f"{found.exponent:.2f} [{exponent.low:.2f}, {exponent.high:.2f}] ({level} interval){halving}."
+    )
+
+
+def _backtest_sentence(tested: Backtest) -> str:
+    if tested.best is None:
+        return "No law could be tested on runs held back: there are too few budgets."
+    score = tested.scores.set_index("law").loc[tested.best]
+    return (
+        f"Fitted to the cheaper runs only, the {tested.best} law predicted the dearer ones best: "
+        f"{score['rmse_log']:.1%} off in log error over {int(score['n_predictions'])} predictions."
     )
 
 
