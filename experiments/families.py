@@ -199,6 +199,7 @@ def _refuse_narrow(size: Size) -> str | None:
 def _build_vit(size: Size) -> nn.Module:
     mend_torchvision()
     from timm.models.vision_transformer import VisionTransformer
+    from torch import nn
 
     model = VisionTransformer(
         img_size=(size.height, size.image_width),
@@ -211,6 +212,9 @@ def _build_vit(size: Size) -> nn.Module:
         depth=size.depth,
         num_heads=size.width // HEAD_DIMENSION,
     )
+    # As large as the patches' own embeddings: a position looks up one row, its fan-in is 1. From timm's 0.02 a vit
+    # of width 32 ended six epochs of digits with an error of 15%, from here with 4% (measured).
+    nn.init.normal_(model.pos_embed)  # type: ignore[arg-type]
     return _initialise(model, model.head)
 
 

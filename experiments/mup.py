@@ -6,7 +6,7 @@ values scale, so that features move by the same amount at every width. At the ba
 changes. Depth, batch size and duration are outside the rule: across them the rate must be tuned.
 
 Source:
-    Yang et al. 2022 (arXiv:2203.03466), table 3 (equivalent to table 8) and appendix B.
+    Yang et al. 2022 (arXiv:2203.03466), table 3 (equivalent to table 8).
 """
 
 from __future__ import annotations
