@@ -1,22 +1,28 @@
 """Laws of scaling: fits, frontiers, comparisons and projections over a table of runs."""
 
 from scaling.bootstrap import Interval, Intervals, bootstrap
+from scaling.choice import Choice, bootstrap_choice, choose_law
 from scaling.fit import Fit, fit
 from scaling.frontier import pareto_front
 from scaling.holdout import backtest
 from scaling.laws import LAWS, get_law
 from scaling.runs import check_runs, read_runs
 from scaling.status import FitStatus
+from scaling.synthetic import draw_runs
 
 __all__ = [
     "LAWS",
+    "Choice",
     "Fit",
     "FitStatus",
     "Interval",
     "Intervals",
     "backtest",
     "bootstrap",
+    "bootstrap_choice",
     "check_runs",
+    "choose_law",
+    "draw_runs",
     "fit",
     "get_law",
     "pareto_front",

@@ -16,10 +16,16 @@ MAD_TO_SIGMA = 1.4826
 # Data that agree with a law to this relative precision are taken as free of noise.
 LEAST_SIGMA = 1e-9
 # Starts are screened on a sample of this many points when there are more.
-SCREENING_POINTS = 400
+SCREENING_POINTS = 150
+SCREENING_STEPS = 25
+SCREENING_TOLERANCE = 1e-3
+# Curves closer than this share of the scatter everywhere are one start.
+SAME_CURVE = 0.05
 # Objectives this close (in units where 0.5 is one standard error) are the same optimum.
 SAME_OBJECTIVE = 1e-5
 SCALE_ROUNDS = 3
+# Starts that need more are in a flat valley; only the best of them is followed to its end.
+START_STEPS = 60
 
 
 @dataclass(frozen=True)
@@ -78,36 +84,60 @@ def minimise(law: Law, points: Points, *, multiplicity: Array | None = None) -> 
     counts = np.ones(points.n_points) if multiplicity is None else multiplicity
     lower, upper = law.bounds(x, points.y)
     wide = Problem(x, points.y, np.ones(points.n_points), counts, lower, upper, threshold=1e9)
-    starts = _screen(law, law.starts(x, points.y, counts), wide)
+    proposed = law.starts(x, points.y, counts)
+    starts, group_sizes = distinct_starts(law, proposed, wide)
     relative = estimate_sigma(law, starts[:1], wide, points)
     problem = Problem(x, points.y, relative, counts, lower, upper)
-    found = solve(law, starts, problem)
+    found = solve(law, starts, problem, max_steps=START_STEPS)
     best = int(np.argmin(np.where(np.isnan(found.objective), np.inf, found.objective)))
-    found_again = solve(law, found.theta[best : best + 1], problem, tolerance=1e-10, max_steps=40)
+    found_again = solve(law, found.theta[best : best + 1], problem, tolerance=1e-10, max_steps=300)
     theta, objective = found_again.theta[0], float(found_again.objective[0])
-    agreeing, rivals = _compare(found.theta, found.objective, theta, objective, law, problem)
+    agreeing, rivals = _compare(found.theta, found.objective, group_sizes, theta, objective, law, problem)
     gradient, curvature, information, held = local_shape(law, theta, problem)
     return Optimum(
         theta, centre, problem, objective, gradient, curvature, information, held,
-        agreeing, starts.shape[0], rivals, bool(found.converged[best]),
+        agreeing, proposed.shape[0], rivals, bool(found_again.converged[0]),
         known_variance(law, theta[None], x, points),
     )  # fmt: skip
 
 
-def _screen(law: Law, starts: Array, wide: Problem) -> Array:
-    """Bring every start near an optimum by a few least-squares steps, on a sample if there are many points."""
-    problem = wide
-    n_points = wide.y.size
-    if n_points > SCREENING_POINTS:
-        # The points are sorted by cost, so every k-th is a sample over the whole range.
-        keep = np.unique(np.linspace(0, n_points - 1, SCREENING_POINTS).round().astype(np.intp))
-        problem = Problem(
-            wide.x[:, keep], wide.y[keep], wide.sigma[keep], wide.multiplicity[keep],
-            wide.lower, wide.upper, wide.threshold,
-        )  # fmt: skip
-    found = solve(law, starts, problem, tolerance=1e-4, max_steps=12)
+def distinct_starts(law: Law, starts: Array, wide: Problem) -> tuple[Array, NDArray[np.int64]]:
+    """Bring every start to its least-squares optimum and keep one of those that give the same curve.
+
+    With many points a sample is enough for this; the optimum is then sought on all of them.
+
+    Returns:
+        The distinct starts, best first, and how many of those proposed each stands for.
+    """
+    problem = _sample(wide)
+    found = solve(law, starts, problem, tolerance=SCREENING_TOLERANCE, max_steps=SCREENING_STEPS)
     order = np.argsort(np.where(np.isnan(found.objective), np.inf, found.objective), kind="stable")
-    return found.theta[order]
+    theta, objective = found.theta[order], found.objective[order]
+    spread = np.sqrt(2.0 * max(float(objective[0]), 0.0) / problem.y.size) if np.isfinite(objective[0]) else 1.0
+    with np.errstate(all="ignore"):
+        curves = law.evaluate(theta, problem.x)
+    kept: list[int] = []
+    sizes: list[int] = []
+    for i, curve in enumerate(curves):
+        same = np.abs(curves[kept] - curve).max(axis=1) < SAME_CURVE * spread if kept else np.zeros(0, dtype=bool)
+        if same.any():
+            sizes[int(np.argmax(same))] += 1
+        else:
+            kept.append(i)
+            sizes.append(1)
+    return theta[kept], np.array(sizes, dtype=np.int64)
+
+
+def _sample(wide: Problem) -> Problem:
+    """The problem on at most SCREENING_POINTS of its points."""
+    if wide.y.size <= SCREENING_POINTS:
+        return wide
+    # The points are sorted by cost, so every k-th is a sample over the whole range.
+    keep = np.unique(np.linspace(0, wide.y.size - 1, SCREENING_POINTS).round().astype(np.intp))
+    return Problem(
+        wide.x[:, keep], wide.y[keep], wide.sigma[keep], wide.multiplicity[keep],
+        wide.lower, wide.upper, wide.threshold,
+    )  # fmt: skip
 
 
 def estimate_sigma(law: Law, start: Array, wide: Problem, points: Points) -> Array:
@@ -165,7 +195,13 @@ def combined_sigma(residual: Array, known_variance: Array) -> Array:
 
 
 def _compare(
-    thetas: Array, objectives: Array, theta: Array, objective: float, law: Law, problem: Problem
+    thetas: Array,
+    objectives: Array,
+    group_sizes: NDArray[np.int64],
+    theta: Array,
+    objective: float,
+    law: Law,
+    problem: Problem,
 ) -> tuple[int, Array]:
     """Count the starts that reached the optimum, and return those as good but elsewhere."""
     level = SAME_OBJECTIVE * (1.0 + abs(objective))
@@ -175,7 +211,7 @@ def _compare(
         reference = law.evaluate(theta[None], problem.x)
     sigma = problem.sigma
     same = np.nanmax(np.abs(curves - reference) / sigma, axis=1) < 0.05
-    return int(equal.sum()), thetas[equal][~same]
+    return max(int(group_sizes[equal].sum()), 1), thetas[equal][~same]
 
 
 def local_shape(law: Law, theta: Array, problem: Problem) -> tuple[float, Array, Array, NDArray[np.bool_]]:

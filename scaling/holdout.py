@@ -9,16 +9,32 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from scaling.bootstrap import bootstrap_points
-from scaling.fit import points_of
-from scaling.laws import LAWS, get_law
+from scaling.bootstrap import Intervals, bootstrap_points
+from scaling.fit import Fit, finite, fit_points, points_of
+from scaling.laws import get_law
 from scaling.laws.base import Law
 from scaling.points import Points, frontier_points
 
+# Laws that are compared unless others are named: all in one cost, with few enough parameters for a short table.
+CANDIDATES = ("power", "saturating", "exponential", "m4", "bnsl1")
 # Shares of the distinct budgets, from the cheapest, that are fitted in turn.
-CUTS = (0.5, 0.6, 0.7, 0.8, 0.9)
+CUTS = (0.34, 0.4, 0.46, 0.52, 0.58, 0.64, 0.7, 0.76, 0.82, 0.88, 0.94)
 BACKTEST_RESAMPLES = 200
+# The choice looks this far beyond each cut, in shares of the log range fitted: farther points repeat the nearer ones.
+CHOICE_REACH = 0.3
+# A prediction wrong by more than a factor e is as bad as one wrong by e: one cut must not decide alone.
+WORST_LOG_RATIO = 1.0
+# Weight of a law in an average: the inverse fourth power of its error, so that twice the error leaves a sixteenth.
+WEIGHT_POWER = 4.0
+# Decades beyond the cut by which predictions are grouped.
+DISTANCES = (0.0, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0, np.inf)
+
+_COLUMNS = [
+    "law", "status", "fitted_up_to", "cost", "decades_beyond", "reach", "error", "predicted", "low", "high",
+    "inside", "log_ratio",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,20 +43,34 @@ class Backtest:
 
     Attributes:
         table: One row per law, cut and later point: ``law``, ``status``, ``fitted_up_to``, ``cost``,
-            ``decades_beyond``, ``error``, ``predicted``, ``low``, ``high``, ``inside``, ``log_ratio``.
-        scores: One row per law: root mean square of ``log_ratio``, share inside the band, cuts fitted.
-        best: The law with the least error of prediction; None if none could be fitted.
+            ``decades_beyond`` the cut, ``reach`` (the same over the range fitted), ``error``, ``predicted``, the
+            band ``low`` and ``high``, whether the error lay ``inside``, ``log_ratio`` of predicted to measured.
+        scores: One row per law: ``score`` (by which the law is chosen), ``weight`` in an average, ``rmse_log`` over
+            all predictions, share ``inside`` the band, ``n_cuts`` fitted.
+        by_distance: The same by decades beyond the cut.
+        best: The law with the least score; None if none could be fitted.
+        level: Of the bands.
     """
 
     table: pd.DataFrame = field(compare=False)
     scores: pd.DataFrame = field(compare=False)
+    by_distance: pd.DataFrame = field(compare=False)
     best: str | None
     level: float
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each law in an average of predictions."""
+        return {str(law): float(w) for law, w in zip(self.scores["law"], self.scores["weight"], strict=True)}
+
     def to_dict(self) -> dict[str, Any]:
         """Scores and the choice, as JSON can hold it."""
-        rows = self.scores.astype(object).where(self.scores.notna(), None).to_dict(orient="records")
-        return {"best": self.best, "level": self.level, "scores": rows}
+        return {
+            "best": self.best,
+            "level": self.level,
+            "scores": _records(self.scores),
+            "by_distance": _records(self.by_distance),
+        }
 
     def __repr__(self) -> str:
         return f"Backtest, best law: {self.best}\n{self.scores.to_string(index=False)}"
@@ -67,112 +97,148 @@ def backtest(
 
     Args:
         runs, cost, error, frontier, columns, cluster: As for `fit`.
-        laws: Laws to compare; all laws in one cost if None.
+        laws: Laws to compare; `CANDIDATES` if None.
         cuts: Shares of the distinct budgets that are fitted in turn.
-        n_resamples: Refits behind each prediction band.
+        n_resamples: Refits behind each prediction band; 0 for no bands.
         level: Of the prediction bands.
         seed: Of the resampling.
 
     Raises:
         ValueError: As `fit`, and if a cut does not lie between 0 and 1.
     """
-    forms = [get_law(law) for law in (one_cost_laws() if laws is None else laws)]
+    forms = [get_law(law) for law in (CANDIDATES if laws is None else laws)]
+    if not forms:
+        raise ValueError("laws is empty, but a backtest compares at least one")
     if not all(0 < cut < 1 for cut in cuts):
         raise ValueError(f"cuts are {tuple(cuts)}, but each lies between 0 and 1")
+    task = _Task(cost, error, frontier, n_resamples, level, seed)
     rows: list[dict[str, Any]] = []
     for form in forms:
         everything = points_of(
-            runs,
-            form,
-            cost=cost,
-            error=error,
-            frontier=frontier,
-            columns=columns,
-            cluster=cluster,
-            all_cells=True,
+            runs, form, cost=cost, error=error, frontier=frontier, columns=columns, cluster=cluster, all_cells=True
         )
         for limit in _limits(everything, cuts):
-            rows += _predictions(form, everything, limit, cost, error, frontier, n_resamples, level, seed)
-    table = pd.DataFrame(rows, columns=_COLUMNS)
-    scores = _scores(table, [form.name for form in forms])
-    ranked = scores.dropna(subset=["rmse_log"])
-    return Backtest(table, scores, None if ranked.empty else str(ranked["law"].iloc[0]), level)
+            rows += _predictions(form, everything, limit, task)
+    return _summary(pd.DataFrame(rows, columns=_COLUMNS), [form.name for form in forms], level)
 
 
-def one_cost_laws() -> tuple[str, ...]:
-    """Names of the laws in a single cost."""
-    return tuple(name for name, law in LAWS.items() if law.roles == ("cost",))
-
-
-_COLUMNS = [
-    "law", "status", "fitted_up_to", "cost", "decades_beyond", "error", "predicted", "low", "high", "inside",
-    "log_ratio",
-]  # fmt: skip
+@dataclass(frozen=True)
+class _Task:
+    cost: str
+    error: str
+    frontier: bool
+    n_resamples: int
+    level: float
+    seed: int
 
 
 def _limits(points: Points, cuts: Sequence[float]) -> list[float]:
     budgets = np.unique(points.x[0])
     positions = {min(int(np.ceil(cut * budgets.size)) - 1, budgets.size - 2) for cut in cuts}
-    return [float(budgets[position]) for position in sorted(positions) if position >= 0]
+    return [float(budgets[position]) for position in sorted(positions) if position >= 1]
 
 
-def _predictions(
-    form: Law, everything: Points, limit: float, cost: str, error: str, frontier: bool,
-    n_resamples: int, level: float, seed: int,
-) -> list[dict[str, Any]]:  # fmt: skip
+def _predictions(form: Law, everything: Points, limit: float, task: _Task) -> list[dict[str, Any]]:
     below = everything.take(everything.x[0] <= limit)
-    later = frontier_points(everything) if frontier else everything
+    later = frontier_points(everything) if task.frontier else everything
     later = later.take(later.x[0] > limit)
-    intervals = bootstrap_points(
-        form,
-        below,
-        cost=cost,
-        error=error,
-        frontier=frontier,
-        n_resamples=n_resamples,
-        level=level,
-        seed=seed,
-    )
-    if intervals.fit.optimum is None or not len(intervals.draws) or not later.n_points:
+    fitted, intervals = _fit_below(form, below, task)
+    if fitted.optimum is None or not later.n_points:
         return []
     inputs = tuple(np.exp(later.x))
-    predicted, measured = intervals.fit.predict(*inputs), np.exp(later.y)
-    low, high = intervals.prediction_band(*inputs)
-    return [
-        dict(zip(_COLUMNS, values, strict=True))
-        for values in zip(
-            [form.name] * later.n_points,
-            [intervals.fit.status.name.lower()] * later.n_points,
-            [float(np.exp(limit))] * later.n_points,
-            inputs[0],
-            (later.x[0] - limit) / np.log(10.0),
-            measured,
-            predicted,
-            low,
-            high,
-            (low <= measured) & (measured <= high),
-            np.log(predicted / measured),
-            strict=True,
-        )
-    ]
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        log_predicted = np.log(fitted.predict(*inputs))
+    low = high = np.full(later.n_points, np.nan)
+    if intervals is not None and len(intervals.draws):
+        low, high = intervals.prediction_band(*inputs)
+    measured = np.exp(later.y)
+    inside = [bool(a <= m <= b) if np.isfinite(a) else None for a, m, b in zip(low, measured, high, strict=True)]
+    beyond = later.x[0] - limit
+    span = max(limit - float(below.x[0].min()), 1e-300)
+    n = later.n_points
+    columns = (
+        [form.name] * n, [fitted.status.name.lower()] * n, [float(np.exp(limit))] * n, inputs[0],
+        beyond / np.log(10.0), beyond / span, measured, np.exp(np.minimum(log_predicted, 700.0)), low, high, inside,
+        log_predicted - later.y,
+    )  # fmt: skip
+    return [dict(zip(_COLUMNS, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _fit_below(form: Law, below: Points, task: _Task) -> tuple[Fit, Intervals | None]:
+    settings: dict[str, Any] = {"cost": task.cost, "error": task.error, "frontier": task.frontier}
+    if not task.n_resamples:
+        return fit_points(form, frontier_points(below) if task.frontier else below, **settings), None
+    intervals = bootstrap_points(
+        form, below, n_resamples=task.n_resamples, level=task.level, seed=task.seed, **settings
+    )
+    return intervals.fit, intervals
+
+
+def _summary(table: pd.DataFrame, laws: list[str], level: float) -> Backtest:
+    scores = _scores(table, laws)
+    ranked = scores.dropna(subset=["score"])
+    best = None if ranked.empty else str(ranked["law"].iloc[0])
+    return Backtest(table, scores, _by_distance(table), best, level)
 
 
 def _scores(table: pd.DataFrame, laws: list[str]) -> pd.DataFrame:
+    """Score the laws on the cuts at which all laws that were fitted at all were fitted."""
+    cuts = {law: set(part["fitted_up_to"]) for law, part in table.groupby("law")}
+    most = max((len(values) for values in cuts.values()), default=0)
+    # A law that could be fitted at few cuts only is not compared: it would be judged on the easy ones.
+    compared = [law for law in laws if len(cuts.get(law, ())) >= max(1, most / 2)]
+    common = set.intersection(*(cuts[law] for law in compared)) if compared else set()
     rows = []
-    most = table.groupby("law")["fitted_up_to"].nunique().max() if len(table) else 0
     for law in laws:
         part = table[table["law"] == law]
-        n_cuts = int(part["fitted_up_to"].nunique())
-        finite = np.isfinite(part["log_ratio"].to_numpy(float)).all()
-        # Each cut counts alike; a law that some cuts did not suffice for is not compared on the easier ones.
-        complete = n_cuts == most and n_cuts > 0 and finite
-        per_cut = (part["log_ratio"] ** 2).groupby(part["fitted_up_to"]).mean() if complete else None
+        ratio = part["log_ratio"].to_numpy(dtype=np.float64)
+        usable = part["fitted_up_to"].isin(common).to_numpy() if law in compared else np.zeros(len(part), dtype=bool)
+        inside = part["inside"].dropna()
         rows.append({
             "law": law,
-            "rmse_log": float(np.sqrt(per_cut.mean())) if per_cut is not None else np.nan,
-            "inside": float(part["inside"].mean()) if len(part) else np.nan,
-            "n_cuts": n_cuts,
+            "score": _score(part[usable], ratio[usable]) if usable.any() else np.nan,
+            "rmse_log": float(np.sqrt(np.mean(ratio**2))) if ratio.size and np.isfinite(ratio).all() else np.nan,
+            "inside": float(inside.astype(float).mean()) if len(inside) else np.nan,
+            "n_cuts": len(cuts.get(law, ())),
             "n_predictions": len(part),
-            "decades_beyond": float(part["decades_beyond"].max()) if len(part) else np.nan,
         })  # fmt: skip
-    return pd.DataFrame(rows).sort_values("rmse_log", kind="stable", na_position="last").reset_index(drop=True)
+    scores = pd.DataFrame(rows)
+    weight = (scores["score"] + 1e-6) ** -WEIGHT_POWER
+    scores.insert(2, "weight", (weight / weight.sum()).fillna(0.0) if weight.notna().any() else 0.0)
+    return scores.sort_values("score", kind="stable", na_position="last").reset_index(drop=True)
+
+
+def _score(part: pd.DataFrame, ratio: NDArray[np.float64]) -> float:
+    """Root mean square log error over the cuts, each cut by its nearer predictions."""
+    squared = np.minimum(np.where(np.isfinite(ratio), np.abs(ratio), np.inf), WORST_LOG_RATIO) ** 2
+    values = []
+    for _, index in part.reset_index(drop=True).groupby("fitted_up_to").indices.items():
+        reach = part["reach"].to_numpy()[index]
+        near = reach <= max(CHOICE_REACH, float(reach.min()))
+        values.append(float(squared[index][near].mean()))
+    return float(np.sqrt(np.mean(values)))
+
+
+def _by_distance(table: pd.DataFrame) -> pd.DataFrame:
+    if table.empty:
+        return pd.DataFrame(columns=["law", "decades_from", "decades_to", "rmse_log", "inside", "n_predictions"])
+    group = np.clip(np.searchsorted(DISTANCES, table["decades_beyond"], side="left") - 1, 0, None)
+    rows = []
+    for (law, number), part in table.groupby(["law", group], sort=False):
+        inside = part["inside"].dropna()
+        rows.append({
+            "law": law,
+            "decades_from": DISTANCES[number],
+            "decades_to": DISTANCES[number + 1],
+            "rmse_log": float(np.sqrt(np.mean(part["log_ratio"].to_numpy(float) ** 2))),
+            "inside": float(inside.astype(float).mean()) if len(inside) else np.nan,
+            "n_predictions": len(part),
+        })  # fmt: skip
+    return pd.DataFrame(rows).sort_values(["law", "decades_from"], kind="stable").reset_index(drop=True)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {str(name): finite(value) if isinstance(value, float) else value for name, value in row.items()}
+        for row in table.to_dict(orient="records")
+    ]

@@ -102,8 +102,8 @@ def read_points(
     Raises:
         ValueError: If a column is missing or does not hold numbers, or the table is no runs table.
     """
-    table = check_runs(runs)
     names = [columns.get(role, ROLE_COLUMNS.get(role, role)) for role in law.roles]
+    table = _checked_part(runs, [*names, error], cluster)
     for name in [*names, error]:
         _require_numbers(table, name)
     values = np.array([table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in names])
@@ -178,6 +178,19 @@ def _codes(table: pd.DataFrame, names: list[str]) -> NDArray[np.int64]:
     if len(names) == 1:
         return pd.factorize(table[names[0]], use_na_sentinel=False)[0].astype(np.int64)
     return table.groupby(names, dropna=False, sort=False, observed=True).ngroup().to_numpy(dtype=np.int64)
+
+
+def _checked_part(runs: pd.DataFrame, needed: list[str], cluster: str | None) -> pd.DataFrame:
+    """Check the columns a fit reads; the rest of a wide table is not its business."""
+    if not isinstance(runs, pd.DataFrame) or runs.empty or runs.columns.has_duplicates:
+        return check_runs(runs)
+    labels = ["trial_id", "seed", "status", "reason", "n_test", "n_params", *cell_columns(runs)]
+    wanted = {*needed, *labels, *(() if cluster is None else (cluster,))}
+    part = runs[[name for name in runs.columns if name in wanted]]
+    if not set(needed) <= set(part.columns):
+        for name in needed:
+            _require_numbers(runs, name)
+    return check_runs(part)
 
 
 def _require_numbers(table: pd.DataFrame, name: str) -> None:

@@ -180,8 +180,10 @@ def cell_columns(table: pd.DataFrame) -> list[str]:
 
 def _checked(values: pd.Series, spec: Column) -> pd.Series:
     if spec.kind == "text":
-        text = values.astype("object").where(values.notna(), None)
-        text = text.map(lambda value: value if value is None else str(value))
+        known = values.notna().to_numpy()
+        plain = values.to_numpy(dtype=object)
+        cells = [str(value) if here else None for value, here in zip(plain, known, strict=True)]
+        text = pd.Series(cells, index=values.index, name=values.name, dtype=object)
         if spec.allowed:
             wrong = ~text.isin([*spec.allowed, None])
             _refuse(wrong, values, spec, f"is one of {', '.join(spec.allowed)}")

@@ -10,7 +10,7 @@ import numpy as np
 from scaling.laws.base import Array, Law, Parameter, number
 
 # Slopes tried as starts: from barely falling to faster than any published learning curve.
-SLOPES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+SLOPES = (0.06, 0.15, 0.3, 0.6, 1.3)
 FINE_SLOPES = (0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 2.0)
 # No known learning curve is steeper; a fit that stops here has seen a cliff, not a power law.
 STEEPEST = 20.0
@@ -77,7 +77,7 @@ class AdditivePowers(Law):
 
     def starts(self, x: Array, y: Array, weight: Array) -> Array:
         """A grid of exponents; E and the scales follow from them by linear least squares."""
-        slopes = FINE_SLOPES if len(self.roles) == 1 else SLOPES if len(self.roles) == 2 else SLOPES[1:5]
+        slopes = FINE_SLOPES if len(self.roles) == 1 else SLOPES if len(self.roles) == 2 else SLOPES[:4]
         if not self.irreducible and len(self.roles) == 1:
             return self._straight_lines(x, y, weight)
         grid = np.array(list(itertools.product(slopes, repeat=len(self.roles))))
