@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
-from experiments.data import DatasetInfo, describe_dataset
+from experiments.data import DatasetInfo, check_dataset, describe_dataset
 from experiments.energy import EnergyAccount
 from experiments.flops import training_flops_per_example
 from experiments.models import build_model, check_buildable, count_parameters
@@ -109,6 +109,8 @@ def check_sweep(sweep: SweepSpec, machine: Machine) -> None:
             has, a model that cannot be built, a technique that does not exist.
     """
     trials = sweep.trials()
+    for dataset in dict.fromkeys(spec.dataset for spec in trials):
+        check_dataset(dataset, data_folder=machine.data_folder)
     infos = _infos(trials, machine)
     for spec in trials:
         info = infos[spec.dataset]
