@@ -1,0 +1,132 @@
+"""The plan: exact where it can be, measured where it must be, refusing what cannot run."""
+
+import pytest
+
+from experiments.flops import count_family
+from experiments.plan import Calibration, ShapeCost, calibrate, check_sweep, plan_trials, shape_costs, shape_of, summarise
+from experiments.sweep import parse_sweep
+from experiments.trial import run_trial
+from experiments.workbench import Machine
+
+MACHINE = Machine(device="cpu")
+
+
+def sweep_of(**changes):
+    """Six trials of two widths."""
+    grid = {"width": [8, 32], "depth": 1, "n_train": [100, 400, 1000]}
+    content = {"name": "test", "family": "mlp", "grid": grid, "training": {"epochs": 4}}
+    return parse_sweep({**content, **changes})
+
+
+@pytest.mark.parametrize("family", ["mlp", "resnet", "convnext", "vit", "mixer"])
+def test_counts_on_models_without_weights_are_those_of_real_ones(family):
+    """Parameters and FLOP planned are the parameters and FLOP that a trial finds."""
+    trials = sweep_of(family=family, grid={"width": 16, "depth": 1, "n_train": 100}).trials()
+    (cost,) = shape_costs(trials, MACHINE).values()
+    real = count_family(family, width=16, depth=1, height=8, image_width=8, channels=1, n_classes=10)
+
+    assert cost.n_params == real.n_params
+    assert cost.flops_per_example == real.training_flops
+
+
+def test_the_planned_flops_are_those_the_trial_spends():
+    """To the last one."""
+    sweep = sweep_of(grid={"width": 8, "depth": 1, "n_train": 150})
+    (planned,) = plan_trials(sweep, MACHINE)
+
+    assert run_trial(planned.spec, MACHINE)["row"]["train_flops"] == planned.flops
+
+
+def test_memory_grows_with_batch_and_model():
+    """Weights cost 16 bytes with AdamW, and saved activations grow with the batch."""
+    small, large, wide = (
+        shape_costs(sweep_of(grid={"width": width, "depth": 1, "n_train": 1000, "batch_size": batch}).trials(), MACHINE)
+        for width, batch in ((8, 16), (8, 64), (512, 16))
+    )
+    bytes_of = [next(iter(costs.values())).memory_bytes for costs in (small, large, wide)]
+
+    assert bytes_of[1] > bytes_of[0]
+    assert bytes_of[2] - bytes_of[0] >= 16 * 500 * 64
+
+
+def test_what_is_done_is_not_planned_again():
+    """Time left counts the rest, FLOP in all count everything."""
+    sweep = sweep_of()
+    calibration = Calibration({"mlp": (0.01, 0.0, 0.0)}, watts=50.0)
+    done = [trial.trial_id for trial in sweep.trials()[:2]]
+    (line,) = summarise(plan_trials(sweep, MACHINE, done=done, calibration=calibration), sweep, workers=2, watts=50.0)
+    (fresh,) = summarise(plan_trials(sweep, MACHINE, calibration=calibration), sweep, workers=2, watts=50.0)
+
+    assert (line.n_trials, line.n_done) == (6, 2)
+    assert line.flops == fresh.flops > line.flops_left
+    assert line.seconds_left < fresh.seconds_left
+    assert line.joules_left == pytest.approx(50.0 * line.seconds_left)
+
+
+def test_no_plan_is_shorter_than_its_longest_trial():
+    """A hundred workers do not split a trial."""
+    sweep = sweep_of()
+    planned = plan_trials(sweep, MACHINE, calibration=Calibration({"mlp": (0.01, 0.0, 0.0)}, watts=None))
+    (line,) = summarise(planned, sweep, workers=100, watts=None)
+
+    assert line.seconds_left == max(trial.seconds for trial in planned)
+    assert line.joules_left is None
+
+
+def test_money_follows_from_the_prices_given():
+    """An hour at 3 and a kilowatt-hour at 0.4; without prices there is no money."""
+    sweep = sweep_of(energy={"price_per_hour": 3.0, "price_per_kwh": 0.4})
+    planned = plan_trials(sweep, MACHINE, calibration=Calibration({"mlp": (10.0, 0.0, 0.0)}, watts=100.0))
+    (line,) = summarise(planned, sweep, workers=1, watts=100.0)
+    (without,) = summarise(planned, sweep_of(), workers=1, watts=100.0)
+
+    hours = line.seconds_left / 3600
+    assert line.money_left == pytest.approx(3.0 * hours + 0.4 * 0.1 * hours)
+    assert without.money_left is None
+
+
+def test_each_technique_has_its_line():
+    """And one for all."""
+    sweep = sweep_of(grid={"width": 8, "depth": 1, "n_train": 100, "technique": ["baseline", "os.path:join"]})
+    lines = summarise(plan_trials(sweep, MACHINE), sweep, workers=1, watts=None)
+
+    assert [(line.name, line.n_trials) for line in lines] == [("baseline", 1), ("os.path:join", 1), ("all", 2)]
+
+
+def test_a_calibration_predicts_the_steps_it_measured():
+    """Larger networks take longer, and a predicted step lies near a measured one."""
+    trials = sweep_of(grid={"width": [8, 1024], "depth": 2, "n_train": 1000}).trials()
+    calibration = calibrate(trials, MACHINE)
+    costs = shape_costs(trials, MACHINE)
+    small, large = (calibration.step_seconds(shape_of(trial), costs[shape_of(trial)]) for trial in trials)
+
+    assert 1e-5 < small < large < 1
+    assert calibration.watts is None or calibration.watts > 0
+
+
+def test_step_times_are_linear_in_depth_and_flops():
+    """As the calibration's words say."""
+    (shape,) = {shape_of(trial) for trial in sweep_of(grid={"width": 8, "depth": 3, "n_train": 100}).trials()}
+    calibration = Calibration({"mlp": (0.1, 0.01, 1e-9)}, None)
+
+    assert calibration.step_seconds(shape, ShapeCost(1, 1e6, 1)) == pytest.approx(0.1 + 0.03 + 32e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"grid": {"width": 8, "depth": 1, "n_train": 1101}}, "take 10 to 1100"),
+        ({"grid": {"width": 8, "depth": 1, "n_train": 9}}, "take 10 to 1100"),
+        ({"dataset": "digts"}, "digts"),
+        ({"family": "restnet"}, "restnet"),
+        ({"grid": {"width": 8, "depth": 1, "n_train": 100, "technique": "prunning"}}, "there is no technique 'prunning'"),
+        ({"family": "vit", "grid": {"width": 9, "depth": 1, "n_train": 100}}, "9"),
+        ({"family": "vit", "training": {"base_width": 9}, "grid": {"width": 16, "depth": 1, "n_train": 99}}, "base_width is 9"),
+    ],
+)
+def test_what_cannot_run_is_refused(changes, words):
+    """Before anything is spent, with the reason."""
+    with pytest.raises(ValueError, match=".") as refusal:
+        check_sweep(sweep_of(**changes), MACHINE)
+
+    assert words in str(refusal.value)
