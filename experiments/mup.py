@@ -22,6 +22,8 @@ from torch import nn
 Optimizer = Literal["adamw", "sgd"]
 Role = Literal["fixed", "input", "hidden", "output"]
 
+# Fewer values say too little of the distribution that they were drawn from.
+FEWEST_VALUES = 64
 _OUT_BY_IN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _IN_BY_OUT = (nn.Embedding, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -201,6 +203,8 @@ def _multiplier(fan_out: float, fan_in: float, optimizer: Optimizer) -> Multipli
 def _check_shrinkage(name: str, parameter: nn.Parameter, base_parameter: nn.Parameter, multiplier: Multiplier) -> None:
     """Refuse hidden weights whose standard deviation does not go as fan_in ** -0.5."""
     if multiplier.role != "hidden" or parameter.is_meta or base_parameter.is_meta:
+        return
+    if min(parameter.numel(), base_parameter.numel()) < FEWEST_VALUES:
         return
     now, then = float(parameter.detach().std()), float(base_parameter.detach().std())
     if now == 0 or then == 0:

@@ -177,6 +177,14 @@ def test_a_family_is_counted_the_same_without_weights(family):
     assert count_family(family, **SIZES[1]) is cost
 
 
+def test_at_imagenet_s_size_our_resnet_is_the_published_resnet_18():
+    """11,689,512 parameters and 1.814e9 multiply-adds, from the metadata of torchvision's ResNet18_Weights."""
+    cost = count_family("resnet", width=64, depth=2, height=224, image_width=224, channels=3, n_classes=1000)
+
+    assert cost.n_params == 11_689_512
+    assert cost.inference_flops / 2 == pytest.approx(1.814e9, abs=0.5e6)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_counting_leaves_the_model_as_it_was(training):
     """Weights, gradients, running statistics, random numbers and each module's mode."""

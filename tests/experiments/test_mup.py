@@ -160,6 +160,16 @@ def test_first_values_that_do_not_shrink_with_width_are_refused():
         rescale_initialisation(model, base)
 
 
+@pytest.mark.parametrize("width", [2, 4, 64])
+@pytest.mark.parametrize("family", ["resnet", "convnext", "mixer", "mlp"])
+def test_the_families_first_values_pass_at_every_width(family, width):
+    """Also where a layer holds a handful of weights."""
+    torch.manual_seed(0)
+    base = build_model(family, width=16, **SIZE)
+
+    rescale_initialisation(build_model(family, width=width, **SIZE), base)
+
+
 class Raw(nn.Module):
     """A bare weight, whose input side nobody can tell."""
 
