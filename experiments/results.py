@@ -19,7 +19,7 @@ from scaling.bootstrap import Intervals
 from scaling.export import write_json, write_runs
 from scaling.holdout import Backtest
 from scaling.report import Report, ReportFigure, ReportTable, write_report
-from scaling.runs import from_rows
+from scaling.runs import from_rows, label
 
 TRIALS_FOLDER = "trials"
 SWEEP_FILE = "sweep.json"
@@ -166,7 +166,7 @@ def answer(
     others = "".join(f", {number} {status}" for status, number in sorted(counts.items()) if status != "finished")
     sentences.append(
         f"Seen in {len(runs)} trials ({counts['finished']} finished{others}), whose frontier has {len(front)} cells "
-        f"over {decades:.1f} decades of {settings.cost}; the least mean {settings.error} is {best:.2%}."
+        f"over {decades:.1f} decades of {label(settings.cost)}; the least mean {label(settings.error)} is {best:.2%}."
     )
     return tuple(sentences)
 
@@ -232,7 +232,7 @@ def not_known(runs: pd.DataFrame, fits: Sequence[Intervals], settings: FitSpec) 
         sentences.append("The energy of some trials is unknown; they are left empty, not counted as 0.")
     unfinished = runs.loc[runs["status"] != "finished", "status"]
     if len(unfinished):
-        sentences.append(f"{len(unfinished)} trials did not finish and have no {settings.error}; they are in the table.")
+        sentences.append(f"{len(unfinished)} trials did not finish and have no {label(settings.error)}; they are in the table.")
     sentences.append("Beyond the largest cost seen, a law is a guess; the figure draws none there.")
     return sentences
 
@@ -269,11 +269,11 @@ def _law_sentence(intervals: Intervals, settings: FitSpec) -> str:
         return f"Under the {found.law} law the exponent is not given: {found.reason}."
     level = f"{settings.level:.0%}"
     halving = "" if "E" in found.parameters else (
-        f", so halving the error takes {2**found.exponent:.3g} times the {settings.cost} "
+        f", so halving the error takes {2**found.exponent:.3g} times the {label(settings.cost)} "
         f"[{2**exponent.low:.3g}, {2**exponent.high:.3g}]"
     )  # fmt: skip
     return (
-        f"Under the {found.law} law, {settings.cost} grows with performance to the power "
+        f"Under the {found.law} law, {label(settings.cost)} grows with performance to the power "
         f"{found.exponent:.2f} [{exponent.low:.2f}, {exponent.high:.2f}] ({level} interval){halving}."
     )
 

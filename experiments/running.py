@@ -26,6 +26,7 @@ from experiments.results import (
     table_provenance,
 )
 from experiments.sweep import FitSpec, SweepSpec
+from scaling.runs import label
 
 if TYPE_CHECKING:
     from cluster.session import Resources
@@ -258,7 +259,7 @@ def fit_runs(
     )
     folder = out or (path if path.is_dir() else path.with_suffix(""))
     provenance = provenance_of(sweep, records) if sweep else table_provenance(path)
-    title = f"{sweep.name}: {settings.error} against {settings.cost}" if sweep else f"{path.name}: {settings.error} against {settings.cost}"
+    title = f"{sweep.name if sweep else path.name}: {label(settings.error)} against {label(settings.cost)}"
     return FittedRuns(analyse(runs, settings, folder, title=title, provenance=provenance), folder)
 
 

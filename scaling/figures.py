@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from scaling.runs import column
+from scaling.runs import column, label
 
 if TYPE_CHECKING:
     from scaling.bootstrap import Intervals
@@ -45,21 +45,7 @@ def style() -> dict[str, Any]:
 
 def axis_label(name: str) -> str:
     """Label of a column of the runs table: its meaning in words, and its unit."""
-    words = {
-        "train_flops": "training compute",
-        "inference_flops": "inference compute of one example",
-        "test_error": "test error",
-        "validation_error": "validation error",
-        "shift_error": "error under shift",
-        "test_loss": "test loss",
-        "validation_loss": "validation loss",
-        "energy_joules": "energy",
-        "carbon_grams": "carbon (CO2-equivalent)",
-        "wall_seconds": "duration",
-        "inference_seconds": "latency of one example",
-        "n_params": "parameters",
-        "n_train": "training examples",
-    }.get(name, name.replace("_", " "))
+    words = label(name)
     try:
         unit = column(name).unit
     except ValueError:

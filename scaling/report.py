@@ -84,7 +84,7 @@ def _figure(figure: ReportFigure) -> str:
 
 
 def _table(table: ReportTable) -> str:
-    head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in table.table.columns)
+    head = "".join(_heading(str(name), table.table[name]) for name in table.table.columns)
     rows = "".join(
         "<tr>" + "".join(_cell(value) for value in row) + "</tr>"
         for row in table.table.itertuples(index=False, name=None)
@@ -95,6 +95,11 @@ def _table(table: ReportTable) -> str:
         f'<div class="wide" tabindex="0" role="region" aria-label="{title}"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div></section>"
     )
+
+
+def _heading(name: str, values: pd.Series) -> str:
+    kind = ' class="number"' if pd.api.types.is_numeric_dtype(values) else ""
+    return f'<th scope="col"{kind}>{html.escape(name)}</th>'
 
 
 def _cell(value: object) -> str:
@@ -141,7 +146,7 @@ img { width: 100%; height: auto; background: #fff; border-radius: 4px; }
 .wide { overflow: auto; max-height: 30rem; border: 1px solid var(--line); }
 table { border-collapse: collapse; font-size: .85rem; width: 100%; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
-th { position: sticky; top: 0; background: var(--paper); } .number { text-align: right; font-variant-numeric: tabular-nums; }
+th { position: sticky; top: 0; background: var(--paper); } th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; font-size: .9rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 @media print { .wide { max-height: none; overflow: visible; } section { break-inside: avoid-page; } }

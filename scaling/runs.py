@@ -72,6 +72,25 @@ COLUMNS: tuple[Column, ...] = (
 )
 _BY_NAME = {column.name: column for column in COLUMNS}
 
+# What people call the columns; the others read well with their underscores taken out.
+_LABELS = {
+    "train_flops": "training compute",
+    "inference_flops": "inference compute per example",
+    "shift_error": "error under shift",
+    "energy_joules": "energy",
+    "carbon_grams": "carbon (CO2-equivalent)",
+    "wall_seconds": "duration",
+    "inference_seconds": "latency per example",
+    "n_params": "parameters",
+    "n_train": "training examples",
+    "hardware_burden_flop": "hardware burden",
+}
+
+
+def label(name: str) -> str:
+    """What people call a column, in sentences and on axes, without its unit."""
+    return _LABELS.get(name, name.replace("_", " "))
+
 
 def column(name: str) -> Column:
     """Describe a column, the per-phase ``train_flops_<phase>`` ones included.
