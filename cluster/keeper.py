@@ -13,7 +13,7 @@ from typing import Any
 from cluster.records import Record, final_record, record_path, write_record
 
 # A pause of the disk (full for a moment, a network share that stalls) should not cost a trial.
-WRITE_PAUSES_SECONDS = (0.5, 2.0, 5.0)
+WRITE_PAUSES_SECONDS = (0.5, 1.5)
 
 
 class RecordKeeper:

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cluster.lock import FolderInUseError, hold_folder
+
 GIBIBYTE = 2**30
 # Ray's object store holds the list of trials and nothing large; its default is a third of the memory.
 PRIVATE_OBJECT_STORE_BYTES = 512 * 2**20
+FOLDER_PREFIX = "ninthpower-"
+# Long enough for a driver to lock the folder it has just made, and for a killed Ray to be gone.
+ABANDONED_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -186,16 +192,32 @@ def _initialise(**options: Any) -> None:
 @contextmanager
 def _private_folder() -> Iterator[Path]:
     """Yield a short path inside a folder that only this user can enter: Ray opens its own to all."""
-    parent = Path(tempfile.mkdtemp(prefix="ray-", dir=_short_temporary_folder()))
+    place = _short_temporary_folder()
+    for abandoned in place.glob(f"{FOLDER_PREFIX}*"):
+        _remove_if_abandoned(abandoned)
+    parent = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=place))
     try:
-        yield parent / "r"
+        with hold_folder(parent):
+            yield parent / "r"
     finally:
         shutil.rmtree(parent, ignore_errors=True)
 
 
-def _short_temporary_folder() -> str | None:
+def _remove_if_abandoned(folder: Path) -> None:
+    """Remove what a killed driver of this user left behind; a folder in use is locked by its driver."""
+    try:
+        status = folder.stat()
+        if status.st_uid != os.getuid() or time.time() - status.st_mtime < ABANDONED_SECONDS:
+            return
+        with hold_folder(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+    except (OSError, FolderInUseError):
+        return
+
+
+def _short_temporary_folder() -> Path:
     """Leave room for Ray's socket names: a Unix socket's path ends at 107 characters."""
-    return None if len(tempfile.gettempdir()) <= 24 else "/tmp"
+    return Path(tempfile.gettempdir() if len(tempfile.gettempdir()) <= 24 else "/tmp")
 
 
 def _use_own_token() -> None:

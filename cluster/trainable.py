@@ -96,8 +96,10 @@ class DriverEar(tune.Callback):
         self._keeper = keeper
         self._started: dict[str, float] = {}
         self._retries: dict[str, list[Record]] = {}
+        self._workers: dict[str, Any] = {}
         self.statuses: dict[str, str] = {}
         self.first_start: float | None = None
+        self.interrupted = False
         self.unkept = ""
         self.hopeless = ""
         self._n_given_up = 0
@@ -117,6 +119,7 @@ class DriverEar(tune.Callback):
         trial_id = self._request(trial).trial_id
         self._started[trial_id] = time.monotonic()
         self.first_start = self.first_start or time.monotonic()
+        self._workers[trial_id] = trial.temporary_state.ray_actor
         for listener in self._listeners:
             listener.started(trial_id)
 
@@ -161,14 +164,22 @@ class DriverEar(tune.Callback):
         if self._n_given_up == len(self.statuses) == HOPELESS_TRIALS:
             self.hopeless = reason
 
+    def end_workers(self) -> None:
+        """End the workers that are in a trial: Tune would wait ten seconds for each to end by itself."""
+        for worker in self._workers.values():
+            ray.kill(worker)
+        self._workers.clear()
+
     def _finished(self, record: Record) -> None:
         self.statuses[record["trial_id"]] = record["status"]
         self._started.pop(record["trial_id"], None)
+        self._workers.pop(record["trial_id"], None)
         for listener in self._listeners:
             listener.finished(record)
 
     def _lost_attempt(self, trial: Any) -> Record:
         trial_id = self._request(trial).trial_id
+        self._workers.pop(trial_id, None)
         lost_seconds = time.monotonic() - self._started.pop(trial_id, time.monotonic())
         retry = {"reason": _reason(trial), "lost_seconds": lost_seconds}
         self._retries.setdefault(trial_id, []).append(retry)
@@ -179,7 +190,7 @@ class DriverEar(tune.Callback):
 
 
 class StopEarly(tune.Stopper):
-    """End a sweep that cannot succeed: records cannot be written, or workers cannot even start."""
+    """End a sweep that its user has stopped, or that cannot succeed."""
 
     def __init__(self, ear: DriverEar) -> None:
         self._ear = ear
@@ -190,8 +201,11 @@ class StopEarly(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Say whether to go on would be a waste."""
-        return bool(self._ear.unkept or self._ear.hopeless)
+        """Say whether to end, and see to it that this is quick."""
+        stop = bool(self._ear.interrupted or self._ear.unkept or self._ear.hopeless)
+        if stop:
+            self._ear.end_workers()
+        return stop
 
 
 def _last_error(trial: Any) -> Any:

@@ -6,9 +6,12 @@ sweep begins, not before.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
+import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,7 +82,7 @@ class Outcome:
         statuses: Trials by status of the record that this call brought about.
         n_retries: Attempts that left no record.
         n_workers: Trials that could run side by side when it began.
-        interrupted: Whether it was stopped from the keyboard.
+        interrupted: Whether it was stopped, from the keyboard or by SIGTERM.
         wall_seconds: Time in `run_trials`; the start of a private Ray lies before it.
         startup_seconds: Part of it before the first trial began: Tune and the first worker start.
     """
@@ -129,8 +132,8 @@ def run_trials(
 
     A trial counts as finished when its record is durable on the driver's disk. An exception that
     escapes from the trial function, or a record that is not JSON, becomes a record of status `failed`;
-    a worker that dies is replaced and its trial repeated. After Ctrl-C the call returns, and trials that
-    were running are lost; leaving the session ends them.
+    a worker that dies is replaced and its trial repeated. After Ctrl-C or SIGTERM the workers are
+    ended and the call returns; trials that were running are lost.
 
     Args:
         requests: The trials; ids must differ.
@@ -162,10 +165,10 @@ def run_trials(
             (request for request in requests if request.trial_id not in done),
             key=lambda request: -request.expected_cost,
         )
-        ear, interrupted = None, False
+        ear = None
         if open_requests:
             limits = _Limits(resources, n_workers, max_concurrent or n_workers, max_retries)
-            ear, interrupted = _run_open(open_requests, trial_function, folder.resolve(), listeners, limits)
+            ear = _run_open(open_requests, trial_function, folder.resolve(), listeners, limits)
     if ear and ear.unkept:
         raise OSError(f"{ear.unkept}; finished trials are safe, make room and start again")
     if ear and ear.hopeless:
@@ -176,7 +179,7 @@ def run_trials(
         statuses=Counter(ear.statuses.values()) if ear else {},
         n_retries=ear.n_retries if ear else 0,
         n_workers=n_workers,
-        interrupted=interrupted,
+        interrupted=bool(ear and ear.interrupted),
         wall_seconds=time.monotonic() - begun,
         startup_seconds=(ear.first_start or begun) - begun if ear else 0.0,
     )
@@ -189,6 +192,11 @@ def _check(requests: Sequence[TrialRequest], folder: Path, max_retries: int) -> 
         record_path(folder, trial_id)
         if count > 1:
             raise ValueError(f"the trial {trial_id} is requested {count} times; once is enough")
+    for request in requests:
+        try:
+            json.dumps(dict(request.known), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"what is known of the trial {request.trial_id} is not JSON: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -205,26 +213,46 @@ def _run_open(
     folder: Path,
     listeners: Sequence[SweepListener],
     limits: _Limits,
-) -> tuple[DriverEar, bool]:
-    """Give the trials to Tune; return what was heard and whether the keyboard ended it."""
+) -> DriverEar:
+    """Give the trials to Tune and return what was heard of them."""
+    import ray
     from ray import cloudpickle
 
     from cluster.keeper import start_keeper
 
     keeper = start_keeper(folder)
 
+    # The keeper's process starts while Tune is imported here.
     from cluster.trainable import DriverEar
 
     ear = DriverEar(requests, folder, listeners, keeper)
     sweep = {"requests": list(requests), "function": cloudpickle.dumps(trial_function), "keeper": keeper}
-    interrupted = False
-    with _scratch(folder) as scratch, _environment(TUNE_ENVIRONMENT), _quiet_tune():
-        tuner = _tuner(sweep, ear, limits, scratch)
-        try:
-            tuner.fit()
-        except KeyboardInterrupt:
-            interrupted = True
-    return ear, interrupted
+    with _scratch(folder) as scratch, _environment(TUNE_ENVIRONMENT), _quiet_tune(), _stoppable(ear):
+        _tuner(sweep, ear, limits, scratch).fit()
+    ray.kill(keeper)
+    return ear
+
+
+@contextmanager
+def _stoppable(ear: DriverEar) -> Iterator[None]:
+    """Turn the first Ctrl-C or SIGTERM into an orderly end; a second one interrupts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, frame: object) -> None:
+        del frame
+        ear.interrupted = True
+        signal.signal(number, before[signal.Signals(number)])
+
+    try:
+        for number in before:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _tuner(sweep: dict[str, Any], ear: DriverEar, limits: _Limits, scratch: Path) -> Any:

@@ -1,0 +1,80 @@
+"""What a trial may ask of the machines, and the connection to them."""
+
+import os
+import stat
+
+import pytest
+
+from cluster.session import GIBIBYTE, Node, Resources, Session, connect
+
+
+def a_cluster(monkeypatch, *machines):
+    """A session that sees the given machines."""
+    nodes = tuple(Node(f"node{n}", f"10.0.0.{n}", machine) for n, machine in enumerate(machines))
+    monkeypatch.setattr(Session, "nodes", property(lambda _: nodes))
+    return Session(is_private=False)
+
+
+@pytest.mark.parametrize(
+    ("resources", "n_workers"),
+    [
+        (Resources(), 12),
+        (Resources(cpus=3), 3),
+        (Resources(cpus=0.5, gpus=0.1), 10),
+        (Resources(gpus=0.25), 4),
+        (Resources(gpus=1), 1),
+        (Resources(memory_gib=4), 5),
+        (Resources(custom={"fast_disk": 1}), 2),
+    ],
+)
+def test_trials_are_counted_machine_by_machine(monkeypatch, resources, n_workers):
+    """Cores of two machines do not add up to one trial; fractions of a device do fill it."""
+    small = {"CPU": 4.0, "memory": 5.0 * GIBIBYTE, "fast_disk": 2.0}
+    large = {"CPU": 8.0, "GPU": 1.0, "memory": 16.0 * GIBIBYTE}
+
+    assert a_cluster(monkeypatch, small, large).n_workers_for(resources) == n_workers
+
+
+def test_what_no_machine_can_give_is_said_at_once(monkeypatch):
+    """The message says what is asked for and what there is."""
+    session = a_cluster(monkeypatch, {"CPU": 2.0}, {"CPU": 4.0, "memory": GIBIBYTE})
+
+    with pytest.raises(ValueError, match=r"8 CPU, 1 GPU.*node0 has 2 CPU; node1 has 4 CPU, 1\.0 GiB"):
+        session.n_workers_for(Resources(cpus=8, gpus=1))
+
+
+@pytest.mark.parametrize(
+    "amounts",
+    [{"cpus": -1}, {"cpus": float("nan")}, {"cpus": 0}, {"gpus": 1.5}, {"memory_gib": float("inf")}],
+)
+def test_amounts_that_make_no_sense_are_refused(amounts):
+    """Before anything is started."""
+    with pytest.raises(ValueError, match="a trial asks for"):
+        Resources(**amounts)
+
+
+def test_a_client_address_and_a_size_for_a_foreign_cluster_are_refused():
+    """Both are said before Ray is touched."""
+    with pytest.raises(ValueError, match="Ray Client"), connect("ray://10.0.0.1:10001"):
+        pass
+    with pytest.raises(ValueError, match="size a private Ray"), connect("10.0.0.1:6379", cpus=4):
+        pass
+
+
+def test_a_private_ray_is_closed_to_others_and_small(ray_session):
+    """Its folder belongs to this user alone, a token guards it, and it offers what was asked for."""
+    parent = ray_session.log_folder.parents[2]
+
+    assert stat.S_IMODE(parent.stat().st_mode) == 0o700
+    assert len(os.environ["RAY_AUTH_TOKEN"]) >= 32
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert ray_session.is_private
+    assert ray_session.resources["CPU"] == 2
+    assert ray_session.n_workers_for(Resources()) == 2
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_second_connection_in_one_process_is_refused():
+    """It would be the first one in disguise."""
+    with pytest.raises(ValueError, match="connected to Ray already"), connect(None):
+        pass
