@@ -85,13 +85,16 @@ def analyse(
     """Fit the frontier of some runs and write tables, fits, figures and the report into a folder.
 
     Raises:
-        ValueError: If the runs lack the cost or the error column, or hold no usable pair of them.
+        ValueError: If no trial finished, or the runs lack the cost or the error column.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     from scaling.figures import error_against_cost_table, plot_error_against_cost, save_figure, style
 
+    if not (runs["status"] == "finished").any():
+        said = runs["reason"].iloc[0] if "reason" in runs.columns else "nothing"
+        raise ValueError(f"none of the {len(runs)} trials finished, so there is nothing to fit; the first said: {said}")
     names = {"cost": settings.cost, "error": settings.error}
     front = pareto_front(runs, **names)
     fits = tuple(
@@ -244,7 +247,8 @@ def provenance_of(sweep: SweepSpec | None, records: Sequence[Record]) -> dict[st
         entries["sweep"] = sweep.name
         entries["sweep file"] = json.dumps(sweep.model_dump(mode="json", exclude_defaults=True))
     if records:
-        environments = [record["environment"] for record in records]
+        # A trial whose worker died has no environment of its own.
+        environments = [record["environment"] for record in records if "environment" in record]
         entries["commit"] = _distinct(environment.get("git_commit") for environment in environments)
         entries["host"] = _distinct(environment.get("host") for environment in environments)
         entries["threads per trial"] = _distinct(environment.get("threads") for environment in environments)

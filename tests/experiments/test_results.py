@@ -161,3 +161,13 @@ def test_runs_are_filtered_sorted_and_cut_to_columns(csv):
         select_runs(csv, status="done")
     with pytest.raises(ValueError, match="no column 'widht'"):
         select_runs(csv, sort="widht")
+
+
+def test_a_sweep_in_which_nothing_finished_says_why(tmp_path):
+    """The first trial's reason, instead of a missing column."""
+    path = tmp_path / "runs.csv"
+    path.write_text("width,status,reason\n8,failed,the data set vanished\n16,failed,the data set vanished\n")
+
+    with pytest.raises(ValueError, match="none of the 2 trials finished.*the data set vanished"):
+        fit_runs(path, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
