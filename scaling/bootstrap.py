@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
 from scaling.estimate import Optimum
-from scaling.fit import Fit, finite, fit_points, points_of
+from scaling.fit import Fit, finite, fit_points, input_label, points_of
 from scaling.laws import get_law
 from scaling.laws.base import Array, Law
 from scaling.points import Points, frontier_points
@@ -27,6 +27,8 @@ Method = Literal["percentile", "bca", "basic"]
 METHODS: tuple[Method, ...] = ("percentile", "bca", "basic")
 # Residuals drawn for each resampled curve: enough that the band's edge is not the draw's own noise.
 RESIDUALS_PER_CURVE = 8
+# Clusters needed beyond the parameters: with fewer, all resamples are nearly alike and their spread says nothing.
+SPARE_CLUSTERS = 2
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ class Intervals:
         Raises:
             ValueError: If there is no such parameter.
         """
+        if not len(self.draws):
+            raise ValueError(f"there is no interval: {self._why_none()}")
         if name not in self.parameters and name != "exponent":
             raise ValueError(f"there is no parameter {name!r}; there are {', '.join([*self.parameters, 'exponent'])}")
         optimum = self.fit.optimum
@@ -130,6 +134,7 @@ class Intervals:
             "seed": self.seed,
             "parameters": {name: interval.to_dict() for name, interval in self.parameters.items()},
             "exponent": None if self.exponent is None else self.exponent.to_dict(),
+            "reason": "" if len(self.draws) else self._why_none(),
         }
 
     def __repr__(self) -> str:
@@ -151,8 +156,20 @@ class Intervals:
             facts = [(f"{name} {share}", str(interval)) for name, interval in self.parameters.items()]
             if self.exponent is not None:
                 facts.insert(0, (f"exponent k {share}", str(self.exponent)))
+        if not len(self.draws):
+            return [("resampling", f"no interval: {self._why_none()}")]
         failed = f"{self.n_failed} of {self.n_resamples} refits failed"
         return [*facts, ("resampling", f"{failed}; {self.fit.n_cells} clusters; {self.method}")]
+
+    def _why_none(self) -> str:
+        if self.fit.optimum is None:
+            return self.fit.reason
+        if self.fit.n_cells < self.fit.form.n_parameters + SPARE_CLUSTERS:
+            return (
+                f"{self.fit.n_cells} clusters for {self.fit.form.n_parameters} parameters are too few to resample, "
+                f"at least {self.fit.form.n_parameters + SPARE_CLUSTERS} are needed"
+            )
+        return f"none of {self.n_resamples} refits found an optimum"
 
     @property
     def _freedom(self) -> tuple[int, int]:
@@ -168,7 +185,7 @@ class Intervals:
 
     def _curves(self, inputs: tuple[ArrayLike, ...]) -> tuple[Array, tuple[int, ...]]:
         if not len(self.draws):
-            raise ValueError(f"there is no band: {self.fit.reason}")
+            raise ValueError(f"there is no band: {self._why_none()}")
         return self._evaluate(self.draws, inputs)
 
     def _residuals(self) -> Array:
@@ -219,7 +236,7 @@ def bootstrap(
         all_cells=True,
     )
     return bootstrap_points(
-        form, everything, cost=cost, error=error, frontier=frontier,
+        form, everything, cost=input_label(form, cost, columns), error=error, frontier=frontier,
         n_resamples=n_resamples, level=level, seed=seed, method=method,
     )  # fmt: skip
 
@@ -241,9 +258,11 @@ def bootstrap_points(
     fitted = fit_points(form, chosen, cost=cost, error=error, frontier=frontier)
     method = "bca" if method is None else method
     empty = np.zeros((0, form.n_parameters))
-    if fitted.optimum is None:
+    few = everything.n_clusters < form.n_parameters + SPARE_CLUSTERS
+    if fitted.optimum is None or few:
         return Intervals(fitted, n_resamples, n_resamples, level, method, seed, {}, None, empty, empty)
     optimum = fitted.optimum
+    assert optimum is not None
     counts = cluster_counts(everything, n_resamples, np.random.default_rng(seed))
     draws, n_failed = _refits(form, everything, optimum, counts, frontier)
     left = _refits(form, everything, optimum, leave_one_out_counts(everything), frontier)[0]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from scaling.bootstrap import Intervals, bootstrap, interval_bounds, named_values
 from scaling.fit import Fit, fit
@@ -125,7 +126,7 @@ def calibrate(
 @dataclass(frozen=True)
 class _Design:
     table: pd.DataFrame
-    labels: Array
+    labels: NDArray[np.int64]
     log_mean: Array
     truth: Mapping[str, float]
     far: tuple[Array, ...]
@@ -168,7 +169,7 @@ def _design(
             raise ValueError(f"law {form.name!r} was not fitted, so there is no truth to draw from: {fitted.reason}")
         parameters = fitted.parameters
     table, labels, _ = usable_runs(table, names, error, settings["cluster"])
-    labels = np.unique(labels, return_inverse=True)[1]
+    labels = np.unique(labels, return_inverse=True)[1].astype(np.int64)
     inputs = [table[name].to_numpy(dtype=np.float64) for name in names]
     log_mean = np.log(form.predict(parameters, *inputs))
     noises = (seed_noise, cell_noise)

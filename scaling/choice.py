@@ -49,12 +49,11 @@ class Choice:
         """
         if self.best is None:
             raise ValueError("no law could be compared on these runs, so there is no average; see backtest.scores")
-        total = 0.0
-        for name, weight in self.weights.items():
-            if weight > 0:
-                with np.errstate(divide="ignore", over="ignore", under="ignore"):
-                    total = total + weight * np.log(self.fits[name].predict(*inputs))
-        return np.exp(np.asarray(total))
+        with np.errstate(divide="ignore", over="ignore", under="ignore"):
+            parts = [
+                weight * np.log(self.fits[name].predict(*inputs)) for name, weight in self.weights.items() if weight > 0
+            ]
+            return np.exp(np.asarray(sum(parts)))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""

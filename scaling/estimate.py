@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from scaling.laws.base import Array, Law
 from scaling.points import Points, sampling_variance
-from scaling.solver import Problem, derivatives, huber, solve
+from scaling.solver import Problem, derivatives, solve
 
 # Normal scale of a median absolute deviation.
 MAD_TO_SIGMA = 1.4826
@@ -37,7 +37,7 @@ class Optimum:
         centre: Mean log inputs, (n_inputs,).
         problem: What was minimised, its `sigma` the estimated standard deviation of each point.
         objective: Huber loss at `theta`.
-        gradient_norm: Largest derivative, in standard errors of its parameter.
+        gradient_norm: Distance to the optimum by Newton's step, in standard errors.
         curvature: Second derivatives of the objective, by differences of the analytic gradient.
         information: Gauss-Newton curvature.
         held: Which parameters rest on a bound.
@@ -68,8 +68,11 @@ class Optimum:
         if not free.any():
             return 1.0
         block = self.information[np.ix_(free, free)]
+        if not np.isfinite(block).all():
+            return float("inf")
         size = np.sqrt(np.maximum(np.diag(block), 1e-300))
-        values = np.linalg.eigvalsh(block / np.outer(size, size))
+        scaled = block / size[:, None] / size[None, :]
+        values = np.linalg.eigvalsh(scaled)
         return float(values[-1] / values[0]) if values[0] > 0 else float("inf")
 
 
@@ -84,7 +87,7 @@ def minimise(law: Law, points: Points, *, multiplicity: Array | None = None) -> 
     counts = np.ones(points.n_points) if multiplicity is None else multiplicity
     lower, upper = law.bounds(x, points.y)
     wide = Problem(x, points.y, np.ones(points.n_points), counts, lower, upper, threshold=1e9)
-    proposed = law.starts(x, points.y, counts)
+    proposed = proposed_starts(law, x, points.y, counts)
     starts, group_sizes = distinct_starts(law, proposed, wide)
     relative = estimate_sigma(law, starts[:1], wide, points)
     problem = Problem(x, points.y, relative, counts, lower, upper)
@@ -99,6 +102,14 @@ def minimise(law: Law, points: Points, *, multiplicity: Array | None = None) -> 
         agreeing, proposed.shape[0], rivals, bool(found_again.converged[0]),
         known_variance(law, theta[None], x, points),
     )  # fmt: skip
+
+
+def proposed_starts(law: Law, x: Array, y: Array, weight: Array) -> Array:
+    """The law's starts that are numbers at all: on absurd points some are not."""
+    with np.errstate(all="ignore"):
+        starts = law.starts(x, y, weight)
+    usable = starts[np.isfinite(starts).all(axis=1)]
+    return usable if len(usable) else np.nan_to_num(starts[:1], posinf=1.0, neginf=-1.0)
 
 
 def distinct_starts(law: Law, starts: Array, wide: Problem) -> tuple[Array, NDArray[np.int64]]:
@@ -210,7 +221,8 @@ def _compare(
         curves = law.evaluate(thetas[equal], problem.x)
         reference = law.evaluate(theta[None], problem.x)
     sigma = problem.sigma
-    same = np.nanmax(np.abs(curves - reference) / sigma, axis=1) < 0.05
+    gap = np.abs(curves - reference) / sigma
+    same = np.where(np.isnan(gap), np.inf, gap).max(axis=1) < SAME_CURVE
     return max(int(group_sizes[equal].sum()), 1), thetas[equal][~same]
 
 
@@ -226,13 +238,24 @@ def local_shape(law: Law, theta: Array, problem: Problem) -> tuple[float, Array,
         step = np.minimum(1e-3 / size, 1e-4 * (1.0 + np.abs(theta)))
         around = np.concatenate([theta + np.diag(step), theta - np.diag(step)])
         slopes = derivatives(law, around, problem, np.zeros(len(around), dtype=np.intp))[1]
-    n_parameters = theta.size
-    curvature = (slopes[:n_parameters] - slopes[n_parameters:]) / (2 * step[:, None])
-    free = ~held
-    norm = float(np.max(np.abs(gradient[0] / size)[free], initial=0.0))
+        n_parameters = theta.size
+        curvature = (slopes[:n_parameters] - slopes[n_parameters:]) / (2 * step[:, None])
+        free = ~held
+        norm = _distance(gradient[0][free], information[0][np.ix_(free, free)])
     return norm, (curvature + curvature.T) / 2, information[0], held
 
 
-def loss_of(residual: Array, problem: Problem) -> float:
-    """Huber loss of given residuals in log error."""
-    return float((problem.multiplicity * huber(residual / problem.sigma, problem.threshold)).sum())
+def _distance(gradient: Array, information: Array) -> float:
+    """Newton's step in standard errors, along whatever direction is worst: 0 at an optimum.
+
+    The gradient alone is no certificate: in a narrow valley it is small far from the bottom.
+    """
+    if not gradient.size:
+        return 0.0
+    if not (np.isfinite(gradient).all() and np.isfinite(information).all()):
+        return float("inf")
+    size = np.sqrt(np.maximum(np.diag(information), 1e-300))
+    scaled = gradient / size
+    values, vectors = np.linalg.eigh(information / size[:, None] / size[None, :])
+    along = vectors.T @ scaled
+    return float(np.sqrt(np.sum(along**2 / np.maximum(values, 1e-14))))

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from scaling.estimate import Optimum, minimise
 from scaling.laws import get_law
 from scaling.laws.base import Array, Law
-from scaling.points import Points, frontier_points, read_points
+from scaling.points import ROLE_COLUMNS, Points, frontier_points, read_points
 from scaling.status import FitStatus
 from scaling.verdict import judge
 
@@ -35,7 +35,7 @@ class Fit:
         status: How the fit ended.
         reason: The same in one sentence with the numbers that led to it.
         objective: Huber loss at the optimum, in units where 0.5 is one standard deviation.
-        gradient_norm: Largest derivative of the objective, in standard errors of its parameter.
+        gradient_norm: Size of the gradient as Newton's step in standard errors: how far the optimum still is.
         condition_number: Of the information on the free parameters; large means that some can be
             traded for others.
         n_starts_agreeing: Starts that ended at the same objective, out of `n_starts`.
@@ -204,7 +204,13 @@ def fit(
     """
     form = get_law(law)
     points = points_of(runs, form, cost=cost, error=error, frontier=frontier, columns=columns, cluster=cluster)
-    return fit_points(form, points, cost=cost, error=error, frontier=frontier)
+    return fit_points(form, points, cost=input_label(form, cost, columns), error=error, frontier=frontier)
+
+
+def input_label(form: Law, cost: str, columns: Mapping[str, str] | None) -> str:
+    """Name the columns a law was fitted against."""
+    where = {"cost": cost, **(columns or {})}
+    return ", ".join(where.get(role, ROLE_COLUMNS.get(role, role)) for role in form.roles)
 
 
 def points_of(
@@ -230,15 +236,19 @@ def fit_points(form: Law, points: Points, *, cost: str, error: str, frontier: bo
     """Fit a law to points that are ready."""
     needed = form.n_parameters + 1
     n_distinct = len(np.unique(points.x, axis=1).T) if len(points.x) > 1 else len(np.unique(points.x[0]))
-    optimum = minimise(form, points) if n_distinct >= needed else None
-    if optimum is None:
+    optimum: Optimum | None = None
+    if n_distinct < needed:
         status = FitStatus.TOO_FEW_RUNS
         reason = (
             f"{n_distinct} distinct budgets, and law {form.name!r} has {form.n_parameters} parameters: "
             f"at least {needed} are needed, one more than it could meet exactly"
         )
     else:
-        status, reason = judge(form, points, optimum)
+        with np.errstate(all="ignore"):
+            optimum = minimise(form, points)
+            status, reason = judge(form, points, optimum)
+        if not np.isfinite(optimum.objective):
+            optimum = None
     parameters = {} if optimum is None else form.to_parameters(form.shift(optimum.theta, optimum.centre))
     quoted = status is FitStatus.CONVERGED
     first = np.exp(points.x[0]) if points.n_points else np.array([math.nan])

@@ -114,8 +114,7 @@ def read_points(
     identity = table["trial_id"].to_numpy(dtype=object)
     left_out = tuple(sorted((str(identity[i]), str(reasons[i])) for i in np.flatnonzero(reasons != "")))
     labels = cluster_labels(table, names[0], cluster)[kept]
-    points = _ordered(values[:, kept], errors[kept], n_test[kept], labels, identity[kept], left_out, average)
-    return points
+    return _ordered(values[:, kept], errors[kept], n_test[kept], labels, identity[kept], left_out, average)
 
 
 def usable_runs(

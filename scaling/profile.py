@@ -16,7 +16,7 @@ from scaling.bootstrap import Interval
 from scaling.fit import Fit
 from scaling.laws.base import Array
 from scaling.solver import Problem, solve
-from scaling.verdict import covariance, design_effect
+from scaling.verdict import design_effect, standard_errors
 
 # Standard errors around the estimate that are searched, and points tried on each side.
 REACH = 8.0
@@ -82,7 +82,7 @@ def _grid(fitted: Fit, index: int) -> Array:
     """Values on both sides of the estimate, closer together near it, within the bounds."""
     optimum = fitted.optimum
     assert optimum is not None
-    spread = float(np.sqrt(covariance(fitted.points, optimum, fitted.form)[index, index]))
+    spread = float(standard_errors(fitted.points, optimum, fitted.form)[index])
     lower, upper = float(optimum.problem.lower[index]), float(optimum.problem.upper[index])
     estimate = float(optimum.theta[index])
     if not spread > 0:

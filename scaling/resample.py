@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scaling.estimate import Optimum, known_variance
+from scaling.estimate import Optimum, known_variance, proposed_starts
 from scaling.laws.base import Array, Law
 from scaling.points import Points
 from scaling.solver import Problem, solve
@@ -87,7 +87,7 @@ def refit(law: Law, points: Points, optimum: Optimum, multiplicity: Array, sigma
 
 def _from_many_starts(law: Law, points: Points, problem: Problem, which: np.ndarray) -> tuple[Array, np.ndarray]:
     """Second attempt: every start of the law for each of the resamples that did not converge."""
-    starts = law.starts(problem.x, problem.y, np.ones(points.n_points))
+    starts = proposed_starts(law, problem.x, problem.y, np.ones(points.n_points))
     many = np.repeat(which, len(starts))
     batch = Problem(
         problem.x, problem.y, problem.sigma, problem.multiplicity[many],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from scaling.estimate import Optimum
+from scaling.estimate import Optimum, proposed_starts
 from scaling.laws.base import Array, Law
 from scaling.points import Points
 from scaling.solver import Problem, solve
@@ -12,26 +14,41 @@ from scaling.status import FitStatus
 
 # Half the 95% point of chi-squared with 1 degree of freedom: a simpler law this close is not excluded.
 HALF_CHI_SQUARED_95 = 1.92
-# An exponent known no better than this (relative standard error) says next to nothing: 95% reaches from 0 to its double.
+# An exponent known no better than this (relative standard error) says next to nothing: 95% reaches from 0
+# to its double.
 WORST_RELATIVE_ERROR = 0.5
-# Derivative left at an optimum, in standard errors; noise-free data reach about 1e-4 by rounding alone.
+# Parameters that can be traded beyond this are told apart by rounding errors alone.
 LARGEST_CONDITION = 1e13
+# Distance left to the optimum, in standard errors; noise-free data reach about 1e-3 by rounding alone.
+LARGEST_GRADIENT = 1e-2
+# A curvature below this share of the information is a saddle, not rounding.
+LEAST_CURVATURE = -1e-4
 # Every so many of a law's starts is tried for the simpler law, besides the optimum itself.
 SIMPLER_STRIDE = 8
-LARGEST_GRADIENT = 1e-2
+
+Verdict = tuple[FitStatus, str]
 
 
-def judge(law: Law, points: Points, optimum: Optimum) -> tuple[FitStatus, str]:
+@dataclass(frozen=True)
+class _Case:
+    law: Law
+    points: Points
+    optimum: Optimum
+
+
+def judge(law: Law, points: Points, optimum: Optimum) -> Verdict:
     """Decide the status of an optimum and say why in one sentence."""
+    case = _Case(law, points, optimum)
     checks = (_solver_trouble, _at_bound, _flat_direction, _rival_optimum, _simpler_law, _loose_exponent)
-    for check in checks:
-        verdict = check(law, points, optimum)
-        if verdict is not None:
-            return verdict
+    with np.errstate(all="ignore"):
+        for check in checks:
+            verdict = check(case)
+            if verdict is not None:
+                return verdict
     return (
         FitStatus.CONVERGED,
         f"{optimum.n_agreeing} of {optimum.n_starts} starts agree, {points.n_points} points, "
-        f"gradient {optimum.gradient_norm:.1g}",
+        f"{optimum.gradient_norm:.1g} standard errors from the optimum",
     )
 
 
@@ -61,28 +78,41 @@ def design_effect(points: Points, optimum: Optimum, law: Law) -> float:
     return max(1.0, float((sums**2).sum()) / total) if total > 0 else 1.0
 
 
-def _solver_trouble(law: Law, points: Points, optimum: Optimum) -> tuple[FitStatus, str] | None:
-    if not np.isfinite(optimum.objective):
+def standard_errors(points: Points, optimum: Optimum, law: Law) -> Array:
+    """Standard error of each coordinate: the larger of the clusters' sandwich and the inverse information.
+
+    With few clusters the sandwich alone is too small; with dependent runs the information alone is.
+    """
+    free = ~optimum.held
+    classical = np.zeros(free.size)
+    classical[free] = np.diag(np.linalg.pinv(optimum.information[np.ix_(free, free)], hermitian=True))
+    sandwich = np.diag(covariance(points, optimum, law))
+    return np.sqrt(np.maximum(np.maximum(classical, sandwich), 0.0))
+
+
+def _solver_trouble(case: _Case) -> Verdict | None:
+    shapes = (case.optimum.curvature, case.optimum.information)
+    if not (np.isfinite(case.optimum.objective) and all(np.isfinite(shape).all() for shape in shapes)):
         return FitStatus.NOT_CONVERGED, "the law has no value on these points from any start"
-    if not optimum.gradient_norm < LARGEST_GRADIENT:
+    if not case.optimum.gradient_norm < LARGEST_GRADIENT:
         return (
             FitStatus.NOT_CONVERGED,
-            f"the solver stopped with a gradient of {optimum.gradient_norm:.2g} standard errors",
+            f"the solver stopped {case.optimum.gradient_norm:.2g} standard errors from an optimum",
         )
-    free = ~optimum.held
-    block = optimum.curvature[np.ix_(free, free)]
-    size = np.sqrt(np.maximum(np.diag(optimum.information)[free], 1e-300))
-    least = float(np.linalg.eigvalsh(block / np.outer(size, size))[0]) if free.any() else 0.0
-    if least < -1e-4:
+    free = ~case.optimum.held
+    block = case.optimum.curvature[np.ix_(free, free)]
+    size = np.sqrt(np.maximum(np.diag(case.optimum.information)[free], 1e-300))
+    least = float(np.linalg.eigvalsh(block / size[:, None] / size[None, :])[0]) if free.any() else 0.0
+    if least < LEAST_CURVATURE:
         return FitStatus.NOT_CONVERGED, f"the curvature is negative ({least:.2g}): a saddle, not an optimum"
     return None
 
 
-def _at_bound(law: Law, points: Points, optimum: Optimum) -> tuple[FitStatus, str] | None:
-    for index in np.flatnonzero(optimum.held):
-        parameter = law.parameters[index]
-        value = law.to_parameters(law.shift(optimum.theta, optimum.centre))[parameter.name]
-        side = "lower" if optimum.theta[index] <= optimum.problem.lower[index] + 1e-9 else "upper"
+def _at_bound(case: _Case) -> Verdict | None:
+    for index in np.flatnonzero(case.optimum.held):
+        parameter = case.law.parameters[index]
+        value = case.law.to_parameters(case.law.shift(case.optimum.theta, case.optimum.centre))[parameter.name]
+        side = "lower" if case.optimum.theta[index] <= case.optimum.problem.lower[index] + 1e-9 else "upper"
         sentence = f"{parameter.name} ({parameter.meaning}) stopped on its {side} bound {value:.3g}"
         if parameter.name == "E":
             sentence += "; these runs show no irreducible error, so fit a law without it"
@@ -90,57 +120,60 @@ def _at_bound(law: Law, points: Points, optimum: Optimum) -> tuple[FitStatus, st
     return None
 
 
-def _flat_direction(law: Law, points: Points, optimum: Optimum) -> tuple[FitStatus, str] | None:
-    size = np.diag(optimum.information)
-    unseen = [name for name, value in zip(law.names, size, strict=True) if not value > 0]
+def _flat_direction(case: _Case) -> Verdict | None:
+    size = np.diag(case.optimum.information)
+    unseen = [name for name, value in zip(case.law.names, size, strict=True) if not value > 0]
     if unseen:
         return FitStatus.NOT_IDENTIFIED, f"no run depends on {unseen[0]}"
-    if optimum.condition_number > LARGEST_CONDITION:
+    if case.optimum.condition_number > LARGEST_CONDITION:
         return (
             FitStatus.NOT_IDENTIFIED,
-            f"the parameters can be traded for one another (condition number {optimum.condition_number:.1g})",
+            f"the parameters can be traded for one another (condition number {case.optimum.condition_number:.1g})",
         )
     return None
 
 
-def _rival_optimum(law: Law, points: Points, optimum: Optimum) -> tuple[FitStatus, str] | None:
-    if not len(optimum.rivals):
+def _rival_optimum(case: _Case) -> Verdict | None:
+    if not len(case.optimum.rivals):
         return None
     return (
         FitStatus.NOT_IDENTIFIED,
-        f"{len(optimum.rivals)} of {optimum.n_starts} starts reached the same loss with another curve",
+        f"{len(case.optimum.rivals)} of {case.optimum.n_starts} starts reached the same loss with another curve",
     )
 
 
-def _simpler_law(law: Law, points: Points, optimum: Optimum) -> tuple[FitStatus, str] | None:
+def _simpler_law(case: _Case) -> Verdict | None:
     """Hold the parameters of the reduced law: if the loss hardly rises, the data do not need them."""
-    for name, value in law.reduced().items():
-        index = law.names.index(name)
-        problem = optimum.problem
+    for name, value in case.law.reduced().items():
+        index = case.law.names.index(name)
+        problem = case.optimum.problem
         lower, upper = problem.lower.copy(), problem.upper.copy()
         lower[index] = upper[index] = value
         held = Problem(problem.x, problem.y, problem.sigma, problem.multiplicity, lower, upper, problem.threshold)
-        proposed = law.starts(problem.x, problem.y, problem.multiplicity)[::SIMPLER_STRIDE]
-        starts = np.concatenate([optimum.theta[None], proposed])
-        rise = float(np.nanmin(solve(law, starts, held, tolerance=1e-3, max_steps=60).objective)) - optimum.objective
-        rise /= design_effect(points, optimum, law)
+        proposed = proposed_starts(case.law, problem.x, problem.y, problem.multiplicity)[::SIMPLER_STRIDE]
+        starts = np.concatenate([case.optimum.theta[None], proposed])
+        rise = (
+            float(np.nanmin(solve(case.law, starts, held, tolerance=1e-3, max_steps=60).objective))
+            - case.optimum.objective
+        )
+        rise /= design_effect(case.points, case.optimum, case.law)
         if rise < HALF_CHI_SQUARED_95:
             return (
                 FitStatus.NOT_IDENTIFIED,
-                f"{name} = {value:g} fits these runs as well (loss higher by {max(rise, 0.0):.2g}, {HALF_CHI_SQUARED_95} "
-                f"would tell them apart): the law without {name} cannot be excluded",
+                f"{name} = {value:g} fits these runs as well (loss higher by {max(rise, 0.0):.2g}, "
+                f"{HALF_CHI_SQUARED_95} would tell them apart): the law without {name} cannot be excluded",
             )
     return None
 
 
-def _loose_exponent(law: Law, points: Points, optimum: Optimum) -> tuple[FitStatus, str] | None:
-    spread = np.sqrt(np.maximum(np.diag(covariance(points, optimum, law)), 0.0))
-    for index in law.shape_indices():
-        estimate = float(optimum.theta[index])
+def _loose_exponent(case: _Case) -> Verdict | None:
+    spread = standard_errors(case.points, case.optimum, case.law)
+    for index in case.law.shape_indices():
+        estimate = float(case.optimum.theta[index])
         if spread[index] > WORST_RELATIVE_ERROR * abs(estimate):
             return (
                 FitStatus.NOT_IDENTIFIED,
-                f"{law.names[index]} is {estimate:.3g} with a standard error of {spread[index]:.2g}: "
+                f"{case.law.names[index]} is {estimate:.3g} with a standard error of {spread[index]:.2g}: "
                 "these runs do not determine it",
             )
     return None

@@ -142,7 +142,8 @@ def nonnegative_coefficients(columns: Array, y: Array, weight: Array) -> Array:
         y: Log errors, shape (n_points,).
         weight: Shape (n_points,).
     """
-    relative = columns * np.exp(-y)
+    level = float(y.mean())
+    relative = columns * np.exp(level - y)
     weighted = relative * weight
     normal = weighted @ np.swapaxes(relative, 1, 2)
     size = np.sqrt(np.einsum("bii->bi", normal)) + 1e-300
@@ -151,7 +152,7 @@ def nonnegative_coefficients(columns: Array, y: Array, weight: Array) -> Array:
     right = weighted.sum(axis=2) / size
     coefficients = np.linalg.solve(scaled, right[:, :, None])[:, :, 0] / size
     typical = 1.0 / np.maximum(np.mean(relative, axis=2), 1e-300)
-    return np.maximum(coefficients, 1e-3 * typical)
+    return np.maximum(coefficients, 1e-3 * typical) * np.exp(level)
 
 
 POWER = AdditivePowers("power", ("cost",), ("A",), ("alpha",), irreducible=False)

@@ -38,7 +38,8 @@ class Exponential(Law):
     def starts(self, x: Array, y: Array, weight: Array) -> Array:
         """The line through 1/error, and flatter ones, all positive on the points."""
         performance, decades = np.exp(-y), x[0] / LN10
-        share = weight / weight.sum() * performance**-2
+        # Relative residuals count: weights of error squared, scaled so that tiny errors do not underflow.
+        share = weight * np.exp(2.0 * (y - y.max()))
         mean_d, mean_p = np.average(decades, weights=share), np.average(performance, weights=share)
         spread = np.average((decades - mean_d) ** 2, weights=share)
         slope = np.average((decades - mean_d) * (performance - mean_p), weights=share) / max(spread, 1e-300)

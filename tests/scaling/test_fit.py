@@ -72,7 +72,8 @@ def test_too_few_budgets_give_a_status_and_no_parameters(law, needed):
 
     assert result.status is FitStatus.TOO_FEW_RUNS
     assert result.parameters == {}
-    assert str(needed - 1) in result.reason and str(needed) in result.reason
+    assert str(needed - 1) in result.reason
+    assert str(needed) in result.reason
     with pytest.raises(ValueError, match="not fitted"):
         result.predict(1e10)
 

@@ -34,7 +34,8 @@ def test_robust_optimum_agrees_with_scipy():
     found = solve(LAW, start[None], problem)
     reference = least_squares(
         lambda theta: (LAW.evaluate(theta[None], problem.x)[0] - problem.y) / problem.sigma,
-        start, bounds=([0, -50, 0], np.inf), loss="huber", f_scale=problem.threshold, xtol=1e-14, ftol=1e-14, gtol=1e-12,
+        start, bounds=([0, -50, 0], np.inf), loss="huber", f_scale=problem.threshold,
+        xtol=1e-14, ftol=1e-14, gtol=1e-12,
     )  # fmt: skip
 
     assert found.converged.all()
