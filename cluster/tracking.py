@@ -73,7 +73,7 @@ class Tracker:
         self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._tried: set[str] = set()
-        self._n_delivered = 0
+        self.n_delivered = 0
         self._waiting: list[Record] = []
         self._n_refused = 0
         self._problem = ""
@@ -135,7 +135,7 @@ class Tracker:
             self._thread.join()
             self._thread = None
         n_missing = len(self._waiting) + self._n_refused + self._queue.qsize()
-        return DeliveryReport(self._n_delivered, n_missing, self._problem if n_missing else "")
+        return DeliveryReport(self.n_delivered, n_missing, self._problem if n_missing else "")
 
     def __enter__(self) -> Tracker:
         self.start()
@@ -214,7 +214,7 @@ class Tracker:
             if result is Result.AWAY:
                 return False
             self._waiting.pop(0)
-            self._n_delivered += result is Result.DELIVERED
+            self.n_delivered += result is Result.DELIVERED
             self._n_refused += result is Result.REFUSED
         return True
 
@@ -254,8 +254,9 @@ class Tracker:
         return self._store
 
     def _sentence(self, error: Exception) -> str:
-        lines = str(error).splitlines() or [type(error).__name__]
-        return f"the tracking server at {without_password(self.uri)} did not take the record: {lines[0][:300]}"
+        # MLflow's messages repeat the address, with the password that it may hold.
+        line = without_password((str(error).splitlines() or [type(error).__name__])[0])
+        return f"the tracking server at {without_password(self.uri)} did not take the record: {line[:200]}"
 
 
 def read_runs(uri: str, experiment: str) -> list[dict[str, Any]]:
