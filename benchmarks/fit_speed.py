@@ -157,7 +157,7 @@ def optional(name: str, package: str, action: Callable[[], Any]) -> None:
         return
     try:
         seconds, value = timed(action)
-    except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, OSError) as problem:
+    except (ImportError, TypeError, ValueError, RuntimeError, AttributeError, KeyError, OSError) as problem:
         print(f"| {name} | failed | {type(problem).__name__}: {str(problem)[:80]} |")
         return
     row(name, seconds, f"{value}"[:100])

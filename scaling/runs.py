@@ -207,9 +207,12 @@ def _checked(values: pd.Series, spec: Column) -> pd.Series:
             wrong = ~text.isin([*spec.allowed, None])
             _refuse(wrong, values, spec, f"is one of {', '.join(spec.allowed)}")
         return text
-    numbers = pd.to_numeric(values, errors="coerce")
-    _refuse(numbers.isna() & values.notna(), values, spec, "is a number")
-    numbers = numbers.astype(np.float64)
+    plain = isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiu"
+    series = values if plain else pd.to_numeric(values, errors="coerce")
+    numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
+    unknown = np.isnan(numbers)
+    if not plain:
+        _refuse(unknown & values.notna().to_numpy(), values, spec, "is a number")
     _refuse(np.isinf(numbers), values, spec, "is finite; leave unknown cells empty")
     if spec.kind == "fraction":
         _refuse((numbers < 0) | (numbers > 1), values, spec, "lies in [0, 1]; divide percentages by 100")
@@ -218,12 +221,13 @@ def _checked(values: pd.Series, spec: Column) -> pd.Series:
     elif spec.kind in ("nonnegative", "count"):
         _refuse(numbers < 0, values, spec, "is not negative; leave unknown cells empty")
     if spec.kind == "count":
-        _refuse(numbers.notna() & (numbers % 1 != 0), values, spec, "is a whole number")
-        return numbers.astype("Int64") if numbers.isna().any() else numbers.astype(np.int64)
-    return numbers
+        _refuse(~unknown & (numbers % 1 != 0), values, spec, "is a whole number")
+        checked = pd.Series(numbers, index=values.index, name=values.name)
+        return checked.astype("Int64") if unknown.any() else checked.astype(np.int64)
+    return pd.Series(numbers, index=values.index, name=values.name)
 
 
-def _refuse(wrong: pd.Series, values: pd.Series, spec: Column, rule: str) -> None:
+def _refuse(wrong: pd.Series | np.ndarray, values: pd.Series, spec: Column, rule: str) -> None:
     if wrong.any():
         position = int(np.argmax(np.asarray(wrong, dtype=bool)))
         value = values.iloc[position]

@@ -72,7 +72,7 @@ class Law(ABC):
     def equation(self, parameters: Mapping[str, float]) -> str:
         """Write the law with its numbers."""
 
-    def bounds(self, x: Array, y: Array) -> tuple[Array, Array]:
+    def bounds(self, x: Array, y: Array) -> tuple[Array, Array]:  # noqa: ARG002
         """Lowest and highest coordinates the solver may reach on these points."""
         lower = np.array([_coordinate(p.lower, p) for p in self.parameters])
         upper = np.array([_coordinate(p.upper, p) for p in self.parameters])

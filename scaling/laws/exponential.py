@@ -52,7 +52,7 @@ class Exponential(Law):
         moved[..., 0] -= moved[..., 1] * by[0] / LN10
         return moved
 
-    def compute_exponent(self, parameters: Mapping[str, float]) -> float | None:
+    def compute_exponent(self, parameters: Mapping[str, float]) -> float | None:  # noqa: ARG002
         """None: here compute does not grow with any power of performance."""
         return None
 

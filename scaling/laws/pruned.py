@@ -69,7 +69,7 @@ class Pruned(Law):
         gamma = np.exp(theta[:, 2, None])
         return 2.0 * (log_h - theta[:, 1, None]), 2.0 * (theta[:, 0, None] - x[1]) / gamma, gamma
 
-    def starts(self, x: Array, y: Array, weight: Array) -> Array:
+    def starts(self, x: Array, y: Array, weight: Array) -> Array:  # noqa: ARG002
         """A grid of heights, places and steepnesses."""
         places = np.quantile(x[0], (0.0, 0.1, 0.3)) - np.array([2.0, 0.5, 0.0])
         grid = itertools.product((y.max(), y.max() + 0.7), places, np.log([0.3, 1.0, 3.0]))
@@ -90,7 +90,7 @@ class Pruned(Law):
     def shape_indices(self) -> list[int]:
         return []
 
-    def compute_exponent(self, parameters: Mapping[str, float]) -> float | None:
+    def compute_exponent(self, parameters: Mapping[str, float]) -> float | None:  # noqa: ARG002
         """None: no cost enters."""
         return None
 

@@ -69,7 +69,7 @@ def isoflop_runs(alpha=0.3, beta=0.4, noise=0.0, offset=1.0):
 
 
 def test_parabola_is_right_only_where_the_surface_is_symmetric():
-    """With alpha = beta and centred sizes the parabola finds 1/2; off centre and asymmetric it is biased, and says so."""
+    """Centred and symmetric, the parabola finds 1/2; off centre and asymmetric it is biased, and says so."""
     even = isoflop_minima(isoflop_runs(0.35, 0.35), size="size", data="data")
     uneven = isoflop_minima(isoflop_runs(0.3, 0.55, offset=3.0), size="size", data="data")
 
