@@ -38,7 +38,7 @@ class TrialSpec(Strict):
     )
     batch_size: Whole = Field(32, description="examples per step; at most n_train is used")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimiser")
-    learning_rate: Positive = Field(0.003, description="peak rate at base_width")
+    learning_rate: Positive = Field(0.01, description="peak rate at base_width")
     base_width: Whole = Field(16, description="width at which the learning rate means itself (muP)")
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
     momentum: Share = Field(0.9, description="momentum of sgd")
