@@ -101,6 +101,7 @@ class FirstStart:
         self.own = 0.0
 
     def started(self, trial_id: str) -> None:
+        del trial_id
         self.at = self.at or time.perf_counter()
 
     def finished(self, record: dict) -> None:
@@ -179,7 +180,9 @@ def main() -> None:
         for name, (start, wall, own) in ways.items():
             lost = (wall - plain_wall) * arguments.workers / len(specs)
             share = (wall - plain_wall) / plain_wall
-            print(f"| {name} | {start:.1f} | {wall:.1f} | {own:.1f} | {1e3 * lost:.0f} | {100 * share:.1f} |", flush=True)
+            print(
+                f"| {name} | {start:.1f} | {wall:.1f} | {own:.1f} | {1e3 * lost:.0f} | {100 * share:.1f} |", flush=True
+            )
 
 
 if __name__ == "__main__":

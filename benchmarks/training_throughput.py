@@ -78,9 +78,7 @@ def make_model(case: Case) -> torch.nn.Module:
 def time_ours(case: Case, n_steps: int) -> float:
     """Seconds of `train` for so many steps."""
     examples = RandomExamples(case.side)
-    images = Images(
-        examples, np.arange(N_EXAMPLES), mean=(0.5,), std=(0.3,), n_classes=10, device=torch.device("cpu")
-    )
+    images = Images(examples, np.arange(N_EXAMPLES), mean=(0.5,), std=(0.3,), n_classes=10, device=torch.device("cpu"))
     spec = TrialSpec(
         dataset="noise", family=case.family, width=case.width, depth=case.depth, n_train=N_EXAMPLES,
         epochs=n_steps * case.batch_size / N_EXAMPLES, batch_size=case.batch_size, learning_rate=1e-4,

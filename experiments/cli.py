@@ -34,7 +34,9 @@ SetOption = Annotated[
 ]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder that holds a folder per sweep.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder where data sets are looked for.")]
-WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Trials side by side; by default all cores.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Trials side by side; by default all cores.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 

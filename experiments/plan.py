@@ -144,7 +144,9 @@ def plan_trials(
         shape = shape_of(spec)
         cost, n_steps = costs[shape], count_steps(spec)
         flops = n_steps * shape.batch_size * cost.flops_per_example
-        step = calibration.step_seconds(shape, cost) if calibration else 1e-3 * (1 + spec.depth) + flops / n_steps / 2e10
+        step = (
+            calibration.step_seconds(shape, cost) if calibration else 1e-3 * (1 + spec.depth) + flops / n_steps / 2e10
+        )
         passes = spec.validation_passes * 0.1  # a validation pass costs about a tenth of an epoch here
         seconds = TRIAL_OVERHEAD_SECONDS + step * n_steps + passes * step
         planned.append(PlannedTrial(spec, cost, n_steps, flops, seconds, spec.trial_id in finished))
@@ -179,7 +181,9 @@ def calibrate(trials: Sequence[TrialSpec], machine: Machine) -> Calibration:
     return Calibration(coefficients, watts)
 
 
-def summarise(planned: Sequence[PlannedTrial], sweep: SweepSpec, *, workers: int, watts: float | None) -> list[PlanLine]:
+def summarise(
+    planned: Sequence[PlannedTrial], sweep: SweepSpec, *, workers: int, watts: float | None
+) -> list[PlanLine]:
     """Sum the trials up per technique and in all."""
     names = list(dict.fromkeys(trial.spec.technique for trial in planned))
     lines = [
@@ -189,9 +193,7 @@ def summarise(planned: Sequence[PlannedTrial], sweep: SweepSpec, *, workers: int
     return lines + ([_line("all", planned, sweep, workers, watts)] if len(names) > 1 else [])
 
 
-def _line(
-    name: str, trials: Sequence[PlannedTrial], sweep: SweepSpec, workers: int, watts: float | None
-) -> PlanLine:
+def _line(name: str, trials: Sequence[PlannedTrial], sweep: SweepSpec, workers: int, watts: float | None) -> PlanLine:
     left = [trial for trial in trials if not trial.done]
     longest = max((trial.seconds for trial in left), default=0.0)
     seconds = max(longest, sum(trial.seconds for trial in left) / workers)
@@ -266,7 +268,7 @@ def _time_step(shape: Shape, info: DatasetInfo, spec: TrialSpec, machine: Machin
     optimizer = make_optimizer(spec, [{"params": list(model.parameters()), "lr": 1e-6}])
     images = torch.zeros(shape.batch_size, info.channels, info.height, info.width, device=device)
     labels = torch.zeros(shape.batch_size, dtype=torch.int64, device=device)
-    seconds = []
+    seconds: list[float] = []
     deadline = time.perf_counter() + CALIBRATION_SECONDS
     while len(seconds) < 4 or time.perf_counter() < deadline:
         began = time.perf_counter()
@@ -284,9 +286,7 @@ def _fit_step_seconds(
     shapes: Sequence[Shape], seconds: Sequence[float], costs: Mapping[Shape, ShapeCost]
 ) -> tuple[float, float, float]:
     """Least squares of relative errors with coefficients that are not negative."""
-    design = np.array(
-        [[1.0, shape.depth, costs[shape].flops_per_example * shape.batch_size] for shape in shapes]
-    )
+    design = np.array([[1.0, shape.depth, costs[shape].flops_per_example * shape.batch_size] for shape in shapes])
     scale = design.max(axis=0)
     weights = 1 / np.asarray(seconds)
     found, _ = nnls(design / scale * weights[:, None], np.ones(len(shapes)))

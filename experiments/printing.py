@@ -21,19 +21,36 @@ FRONTIER_ROWS = 20
 def print_plan(plan: SweepPlan, console: Console) -> None:
     """Print what a sweep would cost, a line per technique and one for all."""
     table = Table(title=f"plan of {plan.name}", title_justify="left")
-    for name in ("technique", "trials", "done", "parameters", "FLOP", "FLOP left", "memory of a trial", "time left", "energy left", "money left"):
+    for name in (
+        "technique",
+        "trials",
+        "done",
+        "parameters",
+        "FLOP",
+        "FLOP left",
+        "memory of a trial",
+        "time left",
+        "energy left",
+        "money left",
+    ):
         table.add_column(name, justify="left" if name == "technique" else "right", overflow="fold")
     for line in plan.lines:
         table.add_row(
-            line.name, str(line.n_trials), str(line.n_done), f"{count_text(line.n_params[0])} to {count_text(line.n_params[1])}",
-            flops_text(line.flops), flops_text(line.flops_left), bytes_text(line.memory_bytes), seconds_text(line.seconds_left),
+            line.name,
+            str(line.n_trials),
+            str(line.n_done),
+            f"{count_text(line.n_params[0])} to {count_text(line.n_params[1])}",
+            flops_text(line.flops),
+            flops_text(line.flops_left),
+            bytes_text(line.memory_bytes),
+            seconds_text(line.seconds_left),
             "unknown" if line.joules_left is None else energy_text(line.joules_left),
             "no price given" if line.money_left is None else f"{line.money_left:.2g} {plan.currency}",
-        )  # fmt: skip
+        )
     console.print(table)
     console.print(
-        f"{plan.workers} trials side by side on {plan.device}; time and energy from {plan.calibration_seconds:.0f} s of "
-        "measured steps."
+        f"{plan.workers} trials side by side on {plan.device}; time and energy from "
+        f"{plan.calibration_seconds:.0f} s of measured steps."
     )
 
 
@@ -57,7 +74,9 @@ def print_frame(frame: pd.DataFrame, title: str, console: Console, *, limit: int
     """Print a table; rows beyond `limit` are counted."""
     table = Table(title=title, title_justify="left")
     for name in frame.columns:
-        table.add_column(str(name), justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left", overflow="fold")
+        table.add_column(
+            str(name), justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left", overflow="fold"
+        )
     for row in frame.head(limit or len(frame)).itertuples(index=False, name=None):
         table.add_row(*map(_cell, row))
     console.print(table)

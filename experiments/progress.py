@@ -48,9 +48,13 @@ class SweepProgress:
         self._began = self._last_line = self._clock()
         if self._console.is_terminal and not self._quiet:
             self._bar = Progress(
-                TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"),
+                TextColumn("trials"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.description}"),
                 console=self._console,
-            )  # fmt: skip
+            )
             self._task = self._bar.add_task("", total=len(self._seconds))
             self._bar.start()
         return self

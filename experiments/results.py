@@ -26,7 +26,17 @@ SWEEP_FILE = "sweep.json"
 FITS_VERSION = 1
 FIGURE_INCHES = (7.2, 4.6)
 
-FRONTIER_COLUMNS = ("dataset", "family", "technique", "width", "depth", "n_train", "epochs", "learning_rate", "n_params")
+FRONTIER_COLUMNS = (
+    "dataset",
+    "family",
+    "technique",
+    "width",
+    "depth",
+    "n_train",
+    "epochs",
+    "learning_rate",
+    "n_params",
+)
 
 
 @dataclass(frozen=True)
@@ -95,12 +105,10 @@ def analyse(
     if not (runs["status"] == "finished").any():
         said = runs["reason"].iloc[0] if "reason" in runs.columns else "nothing"
         raise ValueError(f"none of the {len(runs)} trials finished, so there is nothing to fit; the first said: {said}")
-    names = {"cost": settings.cost, "error": settings.error}
+    names: dict[str, Any] = {"cost": settings.cost, "error": settings.error}
     front = pareto_front(runs, **names)
     fits = tuple(
-        bootstrap(
-            runs, law=law, frontier=True, n_resamples=settings.resamples, level=settings.level, seed=0, **names
-        )
+        bootstrap(runs, law=law, frontier=True, n_resamples=settings.resamples, level=settings.level, seed=0, **names)
         for law in settings.laws
     )
     tested = backtest(runs, settings.laws, frontier=True, **names) if len(settings.laws) > 1 else None
@@ -119,7 +127,11 @@ def analyse(
             answer=sentences,
             figures=[ReportFigure("Error against compute", _caption(runs, settings), drawn[1])],
             tables=[
-                ReportTable("The frontier", "Cells that no other beats in both; means over seeds.", frontier_view(front, settings)),
+                ReportTable(
+                    "The frontier",
+                    "Cells that no other beats in both; means over seeds.",
+                    frontier_view(front, settings),
+                ),
                 ReportTable("Laws", "Each law fitted to the frontier, with its status.", fits_view(fits)),
                 *([backtest_view(tested)] if tested is not None else []),
                 ReportTable("Trials", "Every trial, unfinished ones included.", trials_view(runs, settings)),
@@ -235,7 +247,9 @@ def not_known(runs: pd.DataFrame, fits: Sequence[Intervals], settings: FitSpec) 
         sentences.append("The energy of some trials is unknown; they are left empty, not counted as 0.")
     unfinished = runs.loc[runs["status"] != "finished", "status"]
     if len(unfinished):
-        sentences.append(f"{len(unfinished)} trials did not finish and have no {label(settings.error)}; they are in the table.")
+        sentences.append(
+            f"{len(unfinished)} trials did not finish and have no {label(settings.error)}; they are in the table."
+        )
     sentences.append("Beyond the largest cost seen, a law is a guess; the figure draws none there.")
     return sentences
 

@@ -73,9 +73,7 @@ class FittedRuns:
     folder: Path
 
 
-def plan_sweep(
-    sweep: SweepSpec, *, results_folder: Path, data_folder: Path | None, workers: int | None
-) -> SweepPlan:
+def plan_sweep(sweep: SweepSpec, *, results_folder: Path, data_folder: Path | None, workers: int | None) -> SweepPlan:
     """Say what a sweep would cost, from a few seconds of measured steps.
 
     Raises:
@@ -157,7 +155,7 @@ def run_trials_of(
 ) -> Outcome:
     """Run the trials of a checked sweep that have no record in its folder yet, with progress."""
     from cluster.session import connect
-    from cluster.tuning import run_trials
+    from cluster.tuning import Outcome, run_trials
     from experiments.plan import plan_trials
     from experiments.progress import SweepProgress
     from experiments.trial import run_payload
@@ -173,6 +171,8 @@ def run_trials_of(
         console=console,
         quiet=quiet or not waiting,
     )
+    if not waiting:  # a refit needs no Ray
+        return Outcome(len(planned), len(planned), {}, 0, 0, False, 0.0, 0.0)
     with connect(address, cpus=workers) as session, progress:
         return run_trials(
             [_request(trial, sweep.name) for trial in planned],

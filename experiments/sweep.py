@@ -180,8 +180,7 @@ def _expand(block: Mapping[str, Axis], defaults: dict[str, Any], place: str) -> 
     except ValueError as error:
         raise ValueError(f"{place}.{error}") from None
     return [
-        _trial(_merged(defaults, dict(zip(block, values, strict=True))), place)
-        for values in itertools.product(*axes)
+        _trial(_merged(defaults, dict(zip(block, values, strict=True))), place) for values in itertools.product(*axes)
     ]
 
 

@@ -123,7 +123,7 @@ class Workbench:
         model = build_model(self.spec.family, **self.model_shape(width=width))
         rescale_initialisation(model, self.base_model())
         layout = torch.channels_last if self.machine.channels_last else torch.contiguous_format
-        return model.to(self.torch_device, memory_format=layout)
+        return model.to(self.torch_device).to(memory_format=layout)  # type: ignore[call-overload]
 
     def base_model(self) -> nn.Module:
         """The model at the base width, without weights: where the learning rate means itself."""
@@ -156,7 +156,7 @@ class Workbench:
             learning_rate=spec.learning_rate,
             weight_decay=spec.weight_decay,
         )
-        callable_model = torch.compile(model) if self.machine.compile else model
+        callable_model: Any = torch.compile(model) if self.machine.compile else model
         limit = self.machine.time_limit_seconds
         with self.ledger.phase(phase) as entry:
             training = train(

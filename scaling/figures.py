@@ -24,7 +24,7 @@ PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#5
 REFERENCE_EXPONENTS = (4, 9)
 
 
-def style() -> dict[str, Any]:
+def style() -> dict[Any, Any]:
     """Return the settings all figures share, for ``matplotlib.rc_context``."""
     return {
         "font.size": 9,
@@ -118,9 +118,7 @@ def error_against_cost_table(
     """The numbers behind `plot_error_against_cost`: one row per trial, frontier cell and point of a law."""
     shown = drawable(runs, cost, error)
     parts = [
-        pd.DataFrame(
-            {"what": "trial", "trial_id": shown["trial_id"], cost: shown[cost], error: shown["reported"]}
-        ),
+        pd.DataFrame({"what": "trial", "trial_id": shown["trial_id"], cost: shown[cost], error: shown["reported"]}),
         pd.DataFrame({"what": "frontier", cost: front[cost], error: front[error]}),
     ]
     for fitted in intervals:
@@ -171,9 +169,7 @@ def _draw_trials(axes: Axes, shown: pd.DataFrame, cost: str, error: str) -> Any:
         if not len(part):
             continue
         paint = {"c": hue[part.index], "cmap": "cividis_r", "norm": norm} if norm else {"color": "#777777"}
-        drawn = axes.scatter(
-            part[cost], part[error], s=size, marker=marker, linewidths=0, alpha=0.75, **paint
-        )
+        drawn = axes.scatter(part[cost], part[error], s=size, marker=marker, linewidths=0, alpha=0.75, **paint)
         points = drawn if norm else None
     return points
 

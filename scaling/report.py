@@ -122,9 +122,7 @@ def _list(title: str, sentences: Sequence[str]) -> str:
 def _provenance(entries: Mapping[str, str]) -> str:
     if not entries:
         return ""
-    lines = "".join(
-        f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in entries.items()
-    )
+    lines = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in entries.items())
     return f"<section><h2>How it was measured</h2><dl>{lines}</dl></section>"
 
 
@@ -146,7 +144,8 @@ img { width: 100%; height: auto; background: #fff; border-radius: 4px; }
 .wide { overflow: auto; max-height: 30rem; border: 1px solid var(--line); }
 table { border-collapse: collapse; font-size: .85rem; width: 100%; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
-th { position: sticky; top: 0; background: var(--paper); } th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; }
+th { position: sticky; top: 0; background: var(--paper); }
+th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; font-size: .9rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 @media print { .wide { max-height: none; overflow: visible; } section { break-inside: avoid-page; } }

@@ -125,7 +125,7 @@ def test_an_error_of_the_users_is_one_sentence(ninthpower, tmp_path, arguments, 
 
 def test_debug_gives_the_traceback(ninthpower):
     """For the one who mends it: the exception itself goes on."""
-    with pytest.raises(ValueError, match="there is no file nowhere.csv"):
+    with pytest.raises(ValueError, match=r"there is no file nowhere\.csv"):
         ninthpower("fit", "nowhere.csv", "--debug")
 
 

@@ -47,7 +47,7 @@ def test_two_trials_share_by_the_processor_seconds_they_used():
 def test_what_is_drawn_while_no_trial_runs_is_nobodys():
     """It is kept apart, not given to the next trial."""
     counters = Counters()
-    ledger = Ledger(counters, lambda pid: 0.0)
+    ledger = Ledger(counters, lambda _: 0.0)
     counters.draw(cpu=5.0)
     token = ledger.begin(1, ())
     counters.draw(cpu=7.0)
@@ -59,7 +59,7 @@ def test_what_is_drawn_while_no_trial_runs_is_nobodys():
 def test_a_gpu_belongs_to_the_trials_on_it():
     """Alone it is measured; shared it is split equally, which is an estimate."""
     counters = Counters()
-    ledger = Ledger(counters, lambda pid: 0.0)
+    ledger = Ledger(counters, lambda _: 0.0)
     alone, left, right = ledger.begin(1, ("a",)), ledger.begin(2, ("b",)), ledger.begin(3, ("b",))
     counters.draw(a=10.0, b=8.0, c=3.0)
 
@@ -127,7 +127,7 @@ def test_without_a_meter_energy_is_unknown_and_never_zero(tmp_path):
 def server(tmp_path):
     """A meter on its socket, with the counters that the test draws from."""
     counters = Counters()
-    meter = MeterServer(tmp_path / "meter.sock", Ledger(counters, lambda pid: 1.0))
+    meter = MeterServer(tmp_path / "meter.sock", Ledger(counters, lambda _: 1.0))
     threading.Thread(target=meter.serve_forever, daemon=True).start()
     yield meter, counters, tmp_path / "meter.sock"
     meter.shutdown()
@@ -148,7 +148,7 @@ def test_a_trial_reads_its_account_over_the_socket(server):
 
 def test_the_socket_answers_nonsense_with_a_word_and_lives_on(server):
     """A broken request costs nobody else their account."""
-    meter, counters, path = server
+    _, counters, path = server
     with EnergyAccount(socket_path=path) as account:
         account._file.write('{"do": "nonsense"}\nno json\n')
         account._file.flush()

@@ -59,10 +59,15 @@ def test_what_was_spent_before_a_crash_is_kept():
     """The exception goes on, the account stays."""
     account = Account()
     ledger = Ledger(account)
-    with pytest.raises(RuntimeError), ledger.phase("train") as phase:
-        phase.flops += 10
-        account.joules += 3
-        raise RuntimeError
+
+    def crash():
+        with ledger.phase("train") as phase:
+            phase.flops += 10
+            account.joules += 3
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        crash()
 
     assert ledger.total_flops == 10
     assert ledger.phases[0].energy_joules == 3

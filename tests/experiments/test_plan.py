@@ -3,7 +3,16 @@
 import pytest
 
 from experiments.flops import count_family
-from experiments.plan import Calibration, ShapeCost, calibrate, check_sweep, plan_trials, shape_costs, shape_of, summarise
+from experiments.plan import (
+    Calibration,
+    ShapeCost,
+    calibrate,
+    check_sweep,
+    plan_trials,
+    shape_costs,
+    shape_of,
+    summarise,
+)
 from experiments.sweep import parse_sweep
 from experiments.trial import run_trial
 from experiments.workbench import Machine
@@ -119,14 +128,20 @@ def test_step_times_are_linear_in_depth_and_flops():
         ({"grid": {"width": 8, "depth": 1, "n_train": 9}}, "take 10 to 1100"),
         ({"dataset": "digts"}, "digts"),
         ({"family": "restnet"}, "restnet"),
-        ({"grid": {"width": 8, "depth": 1, "n_train": 100, "technique": "prunning"}}, "there is no technique 'prunning'"),
+        (
+            {"grid": {"width": 8, "depth": 1, "n_train": 100, "technique": "prunning"}},
+            "there is no technique 'prunning'",
+        ),
         ({"family": "vit", "grid": {"width": 9, "depth": 1, "n_train": 100}}, "9"),
-        ({"family": "vit", "training": {"base_width": 9}, "grid": {"width": 16, "depth": 1, "n_train": 99}}, "base_width is 9"),
+        (
+            {"family": "vit", "training": {"base_width": 9}, "grid": {"width": 16, "depth": 1, "n_train": 99}},
+            "base_width is 9",
+        ),
     ],
 )
 def test_what_cannot_run_is_refused(changes, words):
     """Before anything is spent, with the reason."""
-    with pytest.raises(ValueError, match=".") as refusal:
+    with pytest.raises(ValueError, match=r".") as refusal:
         check_sweep(sweep_of(**changes), MACHINE)
 
     assert words in str(refusal.value)

@@ -28,7 +28,11 @@ def progress(**options):
     output, clock = io.StringIO(), Clock()
     trials = list("abcd")
     shown = SweepProgress(
-        dict.fromkeys(trials, 10.0), dict.fromkeys(trials, 1e9), console=Console(file=output, width=200), clock=clock, **options
+        dict.fromkeys(trials, 10.0),
+        dict.fromkeys(trials, 1e9),
+        console=Console(file=output, width=200),
+        clock=clock,
+        **options,
     )
     return shown, output, clock
 

@@ -168,6 +168,6 @@ def test_a_sweep_in_which_nothing_finished_says_why(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_text("width,status,reason\n8,failed,the data set vanished\n16,failed,the data set vanished\n")
 
-    with pytest.raises(ValueError, match="none of the 2 trials finished.*the data set vanished"):
+    with pytest.raises(ValueError, match=r"none of the 2 trials finished.*the data set vanished"):
         fit_runs(path, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -104,7 +104,7 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
 )
 def test_a_wrong_sweep_is_refused_with_the_place_and_the_remedy(content, words):
     """One sentence: the key or value, and the nearest that is allowed."""
-    with pytest.raises(ValueError, match=".") as refusal:
+    with pytest.raises(ValueError, match=r".") as refusal:
         sweep_of(**content)
 
     assert words in str(refusal.value)

@@ -47,7 +47,12 @@ def run(trial, *, model=None, batches=None, validate=None, **options):
     model = model or nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     groups = [{"params": list(model.parameters()), "lr": trial.learning_rate, "weight_decay": 0.0}]
     outcome = train(
-        model, batches or images(), trial, parameter_groups=groups, validate=validate or (lambda _: (0.5, 1.0)), **options
+        model,
+        batches or images(),
+        trial,
+        parameter_groups=groups,
+        validate=validate or (lambda _: (0.5, 1.0)),
+        **options,
     )
     return outcome, model
 

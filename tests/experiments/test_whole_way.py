@@ -71,7 +71,13 @@ def test_a_sweep_leaves_table_fits_figures_report_and_records(whole):
     results = folder / "way"
 
     assert len(read_runs(results)) == 12
-    assert {path.name for path in results.iterdir()} >= {"runs.parquet", "runs.csv", "fits.json", "report.html", "figures"}
+    assert {path.name for path in results.iterdir()} >= {
+        "runs.parquet",
+        "runs.csv",
+        "fits.json",
+        "report.html",
+        "figures",
+    }
     assert str(results / "report.html") in output
     assert "Under the power law" in output
 

@@ -49,7 +49,7 @@ def draw(table, front, intervals):
 
 def test_every_trial_is_a_point_and_every_frontier_cell_a_ring(fitted):
     """As many marks as rows, at their places."""
-    table, front, intervals = fitted
+    table, front, _ = fitted
     _, axes = draw(*fitted)
     points = axes.collections[0].get_offsets()
     rings = next(line for line in axes.lines if line.get_label().startswith("frontier"))
@@ -60,7 +60,7 @@ def test_every_trial_is_a_point_and_every_frontier_cell_a_ring(fitted):
 
 def test_the_line_is_the_law_and_stays_within_the_data(fitted):
     """Nothing is drawn beyond the dearest frontier cell."""
-    table, front, (intervals,) = fitted
+    _, front, (intervals,) = fitted
     _, axes = draw(*fitted)
     line = next(line for line in axes.lines if line.get_label().startswith("power law"))
     cost, error = line.get_data()
@@ -128,7 +128,9 @@ def test_the_same_runs_give_the_same_bytes(fitted, tmp_path):
         save_figure(figure, error_against_cost_table(table, *fitted[1:]), tmp_path / folder, "figure")
 
     for suffix in (".png", ".svg", ".csv"):
-        assert (tmp_path / "first" / f"figure{suffix}").read_bytes() == (tmp_path / "second" / f"figure{suffix}").read_bytes()
+        assert (tmp_path / "first" / f"figure{suffix}").read_bytes() == (
+            tmp_path / "second" / f"figure{suffix}"
+        ).read_bytes()
 
 
 def test_the_csv_holds_all_that_is_drawn(fitted):
