@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling.bootstrap import Intervals, bootstrap, interval_bounds, named_values
+from scaling.bootstrap import Intervals, bootstrap, named_values
 from scaling.fit import Fit, fit
+from scaling.interval import interval_bounds
 from scaling.laws import get_law
 from scaling.laws.base import Array, Law
 from scaling.points import COUNTED_ON_TEST, ROLE_COLUMNS, usable_runs

@@ -21,7 +21,7 @@ from scaling.points import Points, frontier_points
 CANDIDATES = ("power", "saturating", "exponential", "m4", "bnsl1")
 # Shares of the distinct budgets, from the cheapest, that are fitted in turn.
 CUTS = (0.34, 0.4, 0.46, 0.52, 0.58, 0.64, 0.7, 0.76, 0.82, 0.88, 0.94)
-BACKTEST_RESAMPLES = 200
+BACKTEST_RESAMPLES = 100
 # The choice looks this far beyond each cut, in shares of the log range fitted: farther points repeat the nearer ones.
 CHOICE_REACH = 0.3
 # A prediction wrong by more than a factor e is as bad as one wrong by e: one cut must not decide alone.

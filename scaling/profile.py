@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import stdtrit
 
-from scaling.bootstrap import Interval
 from scaling.fit import Fit
+from scaling.interval import Interval
 from scaling.laws.base import Array
 from scaling.solver import Problem, solve
 from scaling.verdict import design_effect, standard_errors

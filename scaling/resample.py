@@ -11,6 +11,10 @@ from scaling.solver import Problem, solve
 
 # A refit's parameters need a thousandth of their standard errors, no more.
 REFIT_TOLERANCE = 1e-4
+# Loss that two further steps may still lower: a hundredth of what separates curves by a standard error.
+REFIT_FLATNESS = 1e-3
+# Starts that a resample without an optimum is tried from once more.
+SECOND_STARTS = 6
 
 
 def cluster_counts(points: Points, n_resamples: int, generator: np.random.Generator) -> Array:
@@ -76,7 +80,7 @@ def refit(law: Law, points: Points, optimum: Optimum, multiplicity: Array, sigma
         optimum.problem.threshold,
     )
     start = np.repeat(optimum.theta[None], len(multiplicity), axis=0)
-    found = solve(law, start, problem, tolerance=REFIT_TOLERANCE, max_steps=60)
+    found = solve(law, start, problem, tolerance=REFIT_TOLERANCE, max_steps=40, flat=REFIT_FLATNESS)
     theta, good = found.theta, found.converged & np.isfinite(found.objective)
     again = np.flatnonzero(~good)
     if again.size:
@@ -88,15 +92,18 @@ def refit(law: Law, points: Points, optimum: Optimum, multiplicity: Array, sigma
 def _from_many_starts(law: Law, points: Points, problem: Problem, which: np.ndarray) -> tuple[Array, np.ndarray]:
     """Second attempt: every start of the law for each of the resamples that did not converge."""
     starts = proposed_starts(law, problem.x, problem.y, np.ones(points.n_points))
+    starts = starts[np.unique(np.linspace(0, len(starts) - 1, SECOND_STARTS).round().astype(int))]
     many = np.repeat(which, len(starts))
     batch = Problem(
         problem.x, problem.y, problem.sigma, problem.multiplicity[many],
         problem.lower, problem.upper, problem.threshold,
     )  # fmt: skip
-    found = solve(law, np.tile(starts, (which.size, 1)), batch, tolerance=REFIT_TOLERANCE, max_steps=200)
+    found = solve(
+        law, np.tile(starts, (which.size, 1)), batch, tolerance=REFIT_TOLERANCE, max_steps=60, flat=REFIT_FLATNESS
+    )
     objective = np.where(found.converged, found.objective, np.inf).reshape(which.size, -1)
-    best = np.nanargmin(objective, axis=1) + np.arange(which.size) * len(starts)
-    return found.theta[best], np.isfinite(objective.min(axis=1))
+    best = np.argmin(np.where(np.isnan(objective), np.inf, objective), axis=1) + np.arange(which.size) * len(starts)
+    return found.theta[best], np.isfinite(found.objective[best]) & found.converged[best]
 
 
 def _distinct_inputs(x: Array, multiplicity: Array) -> Array:

@@ -36,6 +36,7 @@ class Column:
 COLUMNS: tuple[Column, ...] = (
     Column("trial_id", "text", "", "hash of everything that changes the result"),
     Column("cell", "text", "", "hash of the same without the seed: the unit that is resampled"),
+    Column("tuning_cell", "text", "", "hash without the learning rate either: cells that validation chooses from"),
     Column("sweep", "text", "", "the sweep that ran the trial"),
     Column("dataset", "text", "", "data set"),
     Column("family", "text", "", "model family"),

@@ -20,6 +20,8 @@ HUBER_THRESHOLD = 1.345
 CHUNK_NUMBERS = 60_000
 # With fewer inliers than this the curvature of the inliers alone is no guide, and the majorising weights are used.
 LEAST_INLIERS = 0.6
+# Accepted steps in a row that hardly lower the loss, after which a resample in a flat valley is done.
+IDLE_STEPS = 2
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ def huber(residual: Array, threshold: float) -> Array:
     return inner * (size - 0.5 * inner)
 
 
-def solve(law: Law, start: Array, problem: Problem, *, tolerance: float = 1e-7, max_steps: int = 200) -> Solutions:
+def solve(
+    law: Law, start: Array, problem: Problem, *, tolerance: float = 1e-7, max_steps: int = 200, flat: float = 0.0
+) -> Solutions:
     """Minimise every problem of a batch from its own start.
 
     Args:
@@ -83,13 +87,15 @@ def solve(law: Law, start: Array, problem: Problem, *, tolerance: float = 1e-7, 
         problem: The points; arrays with a batch axis must match `start`.
         tolerance: Convergence: the largest step, in conditional standard errors of its parameter.
         max_steps: Trials per problem, accepted or not.
+        flat: End a problem too when two accepted steps in a row lower its loss by less than this: the bottom of
+            a valley, good enough for a resample's curve.
     """
     n_problems, n_parameters = start.shape
     chunk = max(1, CHUNK_NUMBERS // (n_parameters * problem.x.shape[1]))
     parts = []
     for begin in range(0, n_problems, chunk):
         index = np.arange(begin, min(begin + chunk, n_problems))
-        parts.append(_solve_chunk(law, start[index], problem, index, tolerance, max_steps))
+        parts.append(_solve_chunk(law, start[index], problem, index, tolerance, max_steps, flat))
     return Solutions(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
@@ -127,13 +133,20 @@ def derivatives(
 
 
 def _solve_chunk(
-    law: Law, start: Array, problem: Problem, index: NDArray[np.intp], tolerance: float, max_steps: int
+    law: Law,
+    start: Array,
+    problem: Problem,
+    index: NDArray[np.intp],
+    tolerance: float,
+    max_steps: int,
+    flat: float,
 ) -> tuple[Array, Array, NDArray[np.bool_], Array]:
     theta = np.clip(start, problem.lower, problem.upper)
     n_problems, n_parameters = theta.shape
     damping = np.full(n_problems, 1e-3)
     step_size = np.full(n_problems, np.inf)
     converged = np.zeros(n_problems, dtype=bool)
+    idle = np.zeros(n_problems, dtype=np.int64)
     diagonal = np.arange(n_parameters)
     with np.errstate(all="ignore"):
         objective, gradient, curvature = derivatives(law, theta, problem, index)
@@ -152,6 +165,8 @@ def _solve_chunk(
             length = np.abs(step * np.sqrt(np.maximum(curvature[active][:, diagonal, diagonal], 0.0))).max(axis=1)
             small = length < tolerance
             done = (small & (damping[active] < 1.0)) | (small & better & (damping[active] < 1e6))
+            idle[active] = np.where(better & (old - new[0] < flat), idle[active] + 1, idle[active] * ~better)
+            done |= idle[active] >= IDLE_STEPS
             moved = active[better]
             theta[moved] = trial[better]
             objective[moved], gradient[moved], curvature[moved] = (part[better] for part in new)

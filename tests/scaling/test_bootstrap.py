@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from scaling import bootstrap, draw_runs, fit
-from scaling.bootstrap import expanded_normal, interval_bounds
 from scaling.calibrate import calibrate
+from scaling.interval import expanded_normal, interval_bounds
 
 TRUTH = {"E": 0.02, "A": 90.0, "alpha": 0.25}
 COST = np.geomspace(1e9, 1e13, 40)
