@@ -20,6 +20,7 @@ from scaling.export import write_json, write_runs
 from scaling.holdout import Backtest
 from scaling.report import Report, ReportFigure, ReportTable, write_report
 from scaling.runs import from_rows, label
+from scaling.selection import choose_on_validation
 
 TRIALS_FOLDER = "trials"
 SWEEP_FILE = "sweep.json"
@@ -105,6 +106,8 @@ def analyse(
     if not (runs["status"] == "finished").any():
         said = runs["reason"].iloc[0] if "reason" in runs.columns else "nothing"
         raise ValueError(f"none of the {len(runs)} trials finished, so there is nothing to fit; the first said: {said}")
+    everything = runs
+    runs, not_chosen = choose_on_validation(runs)
     names: dict[str, Any] = {"cost": settings.cost, "error": settings.error}
     front = pareto_front(runs, **names)
     fits = tuple(
@@ -113,7 +116,7 @@ def analyse(
     )
     tested = backtest(runs, settings.laws, frontier=True, **names) if len(settings.laws) > 1 else None
     sentences = answer(runs, front, fits, tested, settings)
-    paths = write_runs(runs, folder)
+    paths = write_runs(everything, folder)
     paths.append(write_json(fits_content(runs, front, fits, tested, settings), folder / "fits.json"))
     with rc_context(style()):
         figure = Figure(figsize=FIGURE_INCHES)
@@ -134,14 +137,14 @@ def analyse(
                 ),
                 ReportTable("Laws", "Each law fitted to the frontier, with its status.", fits_view(fits)),
                 *([backtest_view(tested)] if tested is not None else []),
-                ReportTable("Trials", "Every trial, unfinished ones included.", trials_view(runs, settings)),
+                ReportTable("Trials", "Every trial, unfinished ones included.", trials_view(everything, settings)),
             ],
-            not_known=not_known(runs, fits, settings),
+            not_known=not_known(everything, fits, settings, not_chosen),
             provenance=provenance,
         ),
         folder / "report.html",
     )
-    return Analysis(runs, front, fits, tested, settings, sentences, (*paths, report), report)
+    return Analysis(everything, front, fits, tested, settings, sentences, (*paths, report), report)
 
 
 def fits_content(
@@ -230,7 +233,7 @@ def trials_view(runs: pd.DataFrame, settings: FitSpec) -> pd.DataFrame:
     return runs[names].sort_values(settings.cost, kind="stable")
 
 
-def not_known(runs: pd.DataFrame, fits: Sequence[Intervals], settings: FitSpec) -> list[str]:
+def not_known(runs: pd.DataFrame, fits: Sequence[Intervals], settings: FitSpec, not_chosen: Sequence[str]) -> list[str]:
     """What the runs cannot say, one sentence each."""
     sentences = [
         f"The {intervals.fit.law} law gives no number: {intervals.fit.reason}."
@@ -245,6 +248,11 @@ def not_known(runs: pd.DataFrame, fits: Sequence[Intervals], settings: FitSpec) 
         )
     if "unknown" in sources:
         sentences.append("The energy of some trials is unknown; they are left empty, not counted as 0.")
+    if not_chosen:
+        sentences.append(
+            f"{len(not_chosen)} trials have a learning rate that did worse on validation than another; they are in the "
+            "table and not in the fit, and what they cost is not charged to the trials that were chosen."
+        )
     unfinished = runs.loc[runs["status"] != "finished", "status"]
     if len(unfinished):
         sentences.append(

@@ -68,6 +68,11 @@ class TrialSpec(Strict):
         """Hash of the content without the seed: the trials of a cell differ by chance alone."""
         return _digest(self.model_dump(mode="json", exclude={"seed"}))
 
+    @property
+    def tuning_cell(self) -> str:
+        """Hash without the learning rate either: cells between which validation chooses."""
+        return _digest(self.model_dump(mode="json", exclude={"seed", "learning_rate"}))
+
 
 def _digest(content: dict[str, Any]) -> str:
     text = json.dumps({"spec_version": SPEC_VERSION, **content}, sort_keys=True, separators=(",", ":"))

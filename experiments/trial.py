@@ -168,6 +168,7 @@ def identity(spec: TrialSpec, sweep: str, status: str, reason: str) -> dict[str,
     return {
         "trial_id": spec.trial_id,
         "cell": spec.cell,
+        "tuning_cell": spec.tuning_cell,
         "sweep": sweep,
         "dataset": spec.dataset,
         "family": spec.family,
