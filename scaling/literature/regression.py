@@ -25,7 +25,7 @@ MEASURES: Mapping[str, str] = {
 }
 # The study regresses on GFLOP.
 GIGA = 1e9
-# The two benchmarks of the study whose exponents it prints from slopes of two decimals are the same ones.
+# Decimals to which the study rounds a slope before it takes the reciprocal.
 PRINTED_DECIMALS = 2
 
 
@@ -134,12 +134,12 @@ def least_squares(columns: Array, values: Array) -> LeastSquares:
     if np.linalg.matrix_rank(design) < p:
         raise ValueError("the results do not differ enough in computation (and year) for a regression")
     inverse = np.linalg.inv(design.T @ design)
-    coefficients = np.linalg.lstsq(design, values, rcond=None)[0]
+    coefficients = np.asarray(np.linalg.lstsq(design, values, rcond=None)[0], dtype=np.float64)
     residual = values - design @ coefficients
     squares = float(residual @ residual)
     spread = float(((values - values.mean()) ** 2).sum())
     variance = squares / (n - p)
-    errors = np.sqrt(variance * np.diag(inverse))
+    errors = np.asarray(np.sqrt(variance * np.diag(inverse)), dtype=np.float64)
     return LeastSquares(coefficients, errors, 1 - squares / spread if spread > 0 else math.nan, math.sqrt(variance), n)
 
 

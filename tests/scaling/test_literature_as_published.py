@@ -12,9 +12,13 @@ from scaling.literature.regression import log_axes, rows_of
 PUBLISHED = {
     "ImageNet": ("13", "-0.0965", "0.0733", "0.0244", "0.452", "13.6", (7.9, 50.7), "-4.1456", "0.8669", "0.484", 6.2),
     "MS COCO": ("33", "0.0015", "0.0226", "0.0063", "0.290", "44.3", (28, 104), "0.8398", "0.0851", "0.273", 12.8),
-    "SQuAD 1.1": ("16", "-0.3453", "0.1286", "0.0235", "0.682", "7.78", (5.6, 12.8), "-19.8046", "2.9866", "0.757", 5.3),
+    "SQuAD 1.1": (
+        "16", "-0.3453", "0.1286", "0.0235", "0.682", "7.78", (5.6, 12.8), "-19.8046", "2.9866", "0.757", 5.3,
+    ),
     "CoNLL 2003": ("13", "0.9644", "0.0168", "0.0060", "0.418", "59.5", (33, 274), "8.5919", "0.5045", "0.412", 24.9),
-    "WMT14 EN-FR": ("13", "-0.0313", "0.0237", "0.0069", "0.516", "42.2", (26, 118), "0.7554", "0.0856", "0.486", 21.8),
+    "WMT14 EN-FR": (
+        "13", "-0.0313", "0.0237", "0.0069", "0.516", "42.2", (26, 118), "0.7554", "0.0856", "0.486", 21.8,
+    ),
     "WMT14 EN-DE": ("13", "0.1186", "0.0023", "0.0132", "0.003", None, None, "1.2757", "0.0110", "0.006", None),
 }  # fmt: skip
 
@@ -41,7 +45,8 @@ def test_both_forms_on_hardware_burden_have_the_published_digits(table, benchmar
     assert polynomial.n == exponential.n == int(n)
     for value, printed in (
         (polynomial.intercept, intercept), (polynomial.slope, slope), (polynomial.slope_error, error),
-        (polynomial.r2, r2), (exponential.intercept, level), (exponential.slope, gain), (exponential.r2, r2_exponential),
+        (polynomial.r2, r2), (exponential.intercept, level), (exponential.slope, gain),
+        (exponential.r2, r2_exponential),
     ):  # fmt: skip
         assert same_digits(value, printed), (value, printed)
     assert exponential.exponent is None

@@ -59,7 +59,7 @@ def test_burden_follows_from_devices_rate_and_hours():
 )
 def test_a_wrong_cell_is_named_by_row_and_column(table, message):
     """With what is allowed there."""
-    with pytest.raises(ValueError, match="row|column|computation") as caught:
+    with pytest.raises(ValueError, match=r"row|column|computation") as caught:
         check_published(table)
 
     assert message in str(caught.value)
