@@ -26,7 +26,7 @@ from experiments.device import Device, find_device
 from experiments.energy import EnergyAccount, carbon_intensity
 from experiments.ledger import Ledger
 from experiments.spec import SPEC_VERSION, TrialSpec
-from experiments.workbench import Machine, TrainedModel, Workbench, open_dataset
+from experiments.workbench import Machine, TrainedModel, Workbench, open_dataset, shifted_test
 
 Record = dict[str, Any]
 
@@ -158,7 +158,8 @@ def _errors(trained: TrainedModel, workbench: Workbench) -> dict[str, float]:
         ("test", workbench.images("test")),
     ):
         found[f"{split}_error"], found[f"{split}_loss"] = evaluate(trained.model, images, precision=precision)
-    shifted = workbench.images_of(workbench.dataset.shifted())
+    machine = workbench.machine
+    shifted = workbench.images_of(shifted_test(workbench.spec.dataset, machine.data_folder, machine.cache_folder))
     found["shift_error"], _ = evaluate(trained.model, shifted, precision=precision)
     return found
 

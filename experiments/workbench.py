@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from experiments.data import Dataset, load_dataset, nested_subset
+from experiments.data import ArrayExamples, Dataset, Examples, load_dataset, nested_subset
 from experiments.device import Device
 from experiments.evaluation import evaluate
 from experiments.flops import inference_flops_per_example, training_flops_per_example
@@ -95,7 +96,7 @@ class Workbench:
         info = self.dataset.info
         return Images(
             examples,
-            torch.arange(len(examples)).numpy() if indices is None else indices,
+            np.arange(len(examples)) if indices is None else indices,
             mean=info.mean,
             std=info.std,
             n_classes=info.n_classes,
@@ -190,6 +191,15 @@ class Workbench:
 def _base_model(family: str, shape: tuple[tuple[str, Any], ...]) -> nn.Module:
     with torch.device("meta"):
         return build_model(family, **dict(shape))
+
+
+@functools.lru_cache(maxsize=2)
+def shifted_test(name: str, data_folder: Path | None, cache_folder: Path | None) -> Examples:
+    """The shifted test set of a data set, corrupted once per process where it fits into memory."""
+    shifted = open_dataset(name, data_folder, cache_folder).shifted()
+    if not shifted.in_memory:
+        return shifted
+    return ArrayExamples(shifted.read(np.arange(len(shifted))), shifted.labels)
 
 
 @functools.lru_cache(maxsize=4)
