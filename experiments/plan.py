@@ -138,7 +138,7 @@ def plan_trials(
     """Count what each trial will cost. Without a calibration the seconds are a rough guess for ordering."""
     finished = set(done)
     trials = sweep.trials()
-    costs = shape_costs(trials, machine)
+    costs, infos = shape_costs(trials, machine), _infos(trials, machine)
     planned = []
     for spec in trials:
         shape = shape_of(spec)
@@ -147,8 +147,9 @@ def plan_trials(
         step = (
             calibration.step_seconds(shape, cost) if calibration else 1e-3 * (1 + spec.depth) + flops / n_steps / 2e10
         )
-        passes = spec.validation_passes * 0.1  # a validation pass costs about a tenth of an epoch here
-        seconds = TRIAL_OVERHEAD_SECONDS + step * n_steps + passes * step
+        # Looking at an example costs about a third of learning from it.
+        looks = spec.validation_passes * infos[spec.dataset].n_validation + 2 * infos[spec.dataset].n_test
+        seconds = TRIAL_OVERHEAD_SECONDS + step * (n_steps + looks / shape.batch_size / 3)
         planned.append(PlannedTrial(spec, cost, n_steps, flops, seconds, spec.trial_id in finished))
     return planned
 
