@@ -109,7 +109,7 @@ class SweepProgress:
         total = sum(self._seconds.values())
         if not done:
             return None
-        return (self._clock() - self._began) * (total - done) / done
+        return max(0.0, (self._clock() - self._began) * (total - done) / done)
 
     def _show(self) -> None:
         if self._quiet:
