@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from scaling.estimate import Optimum
-from scaling.fit import Fit, finite, fit_points, input_label, points_of
+from scaling.fit import Fit, fit_points, input_label, points_of
 from scaling.interval import METHODS, Interval, Method, interval_bounds
 from scaling.laws import get_law
 from scaling.laws.base import Array, Law
@@ -276,15 +276,22 @@ def named_values(form: Law, theta: Array, optimum: Optimum) -> dict[str, Array]:
 
 
 def _refits(
-    form: Law, everything: Points, optimum: Optimum, counts: NDArray[np.float64], frontier: bool
+    form: Law, everything: Points, optimum: Optimum, counts: Iterable[Array], frontier: bool
 ) -> tuple[Array, int]:
-    multiplicity = counts[:, everything.cluster]
-    points = everything
-    if frontier:
-        multiplicity = front_counts(everything, multiplicity)
-        used = np.flatnonzero(multiplicity.any(axis=0))
-        points, multiplicity = everything.take(used), multiplicity[:, used]
-    return refit(form, points, optimum, multiplicity, sigma_of(form, points, optimum))
+    """Refits to batches of resamples, given as counts of clusters, and how many found no optimum."""
+    draws, n_failed = [np.zeros((0, form.n_parameters))], 0
+    sigma = sigma_of(form, everything, optimum)
+    for batch in counts:
+        points, scale = everything, sigma
+        multiplicity = batch[:, everything.cluster]
+        if frontier:
+            multiplicity = front_counts(everything, multiplicity)
+            used = np.flatnonzero(multiplicity.any(axis=0))
+            points, multiplicity, scale = everything.take(used), multiplicity[:, used], sigma[used]
+        theta, failed = refit(form, points, optimum, multiplicity, scale)
+        draws.append(theta)
+        n_failed += failed
+    return np.concatenate(draws), n_failed
 
 
 def _check(n_resamples: int, level: float, seed: int, method: str | None) -> None:

@@ -16,9 +16,9 @@ MAD_TO_SIGMA = 1.4826
 # Data that agree with a law to this relative precision are taken as free of noise.
 LEAST_SIGMA = 1e-9
 # Starts are screened on a sample of this many points when there are more.
-SCREENING_POINTS = 150
+SCREENING_POINTS = 100
 SCREENING_STEPS = 25
-SCREENING_TOLERANCE = 1e-3
+SCREENING_TOLERANCE = 1e-2
 # Curves closer than this share of the scatter everywhere are one start.
 SAME_CURVE = 0.05
 # Objectives this close (in units where 0.5 is one standard error) are the same optimum.
@@ -163,7 +163,7 @@ def estimate_sigma(law: Law, start: Array, wide: Problem, points: Points) -> Arr
         sigma = combined_sigma((points.y - prediction) * correction, known)
         theta = solve(
             law, theta, Problem(wide.x, wide.y, sigma, wide.multiplicity, wide.lower, wide.upper),
-            tolerance=1e-3, max_steps=30,
+            tolerance=1e-2, max_steps=30, flat=1e-4,
         ).theta  # fmt: skip
     return sigma
 

@@ -109,11 +109,12 @@ def read_points(
     values = np.array([table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in names])
     errors = table[error].to_numpy(dtype=np.float64, na_value=np.nan)
     n_test = _test_sizes(table, error)
-    reasons = _reasons(table, names, values, error, errors, n_test)
+    everywhere = cluster_labels(table, names[0], cluster)
+    reasons = _reasons(table, names, values, error, errors, n_test, everywhere if average else None)
     kept = np.flatnonzero(reasons == "")
     identity = table["trial_id"].to_numpy(dtype=object)
     left_out = tuple(sorted((str(identity[i]), str(reasons[i])) for i in np.flatnonzero(reasons != "")))
-    labels = cluster_labels(table, names[0], cluster)[kept]
+    labels = everywhere[kept]
     return _ordered(values[:, kept], errors[kept], n_test[kept], labels, identity[kept], left_out, average)
 
 
@@ -207,7 +208,13 @@ def _test_sizes(table: pd.DataFrame, error: str) -> Array:
 
 
 def _reasons(
-    table: pd.DataFrame, names: list[str], values: Array, error: str, errors: Array, n_test: Array
+    table: pd.DataFrame,
+    names: list[str],
+    values: Array,
+    error: str,
+    errors: Array,
+    n_test: Array,
+    averaged_by: NDArray[np.int64] | None = None,
 ) -> NDArray[np.object_]:
     """Why each run stays out; an empty text for those that enter. The first reason found counts."""
     reasons = np.full(len(table), "", dtype=object)
@@ -227,6 +234,10 @@ def _reasons(
     leave(~np.isfinite(errors), f"{error} is empty or not finite")
     leave(errors < 0, f"{error} is negative")
     counted = np.isfinite(n_test) & (n_test > 0)
+    if averaged_by is not None:
+        # A seed without error is no obstacle where the mean of its cell has a logarithm.
+        seen = (errors > 0) & (reasons == "")
+        counted |= np.bincount(averaged_by, weights=seen)[averaged_by] > 0
     leave((errors == 0) & ~counted, f"{error} is 0 and the number of test examples behind it is not known")
     return reasons
 
@@ -275,8 +286,10 @@ def sampling_variance(log_error: Array, n_test: Array) -> Array:
 
 
 def _pooled_variance(y: Array, cluster: NDArray[np.int64]) -> float:
+    y, cluster = y[np.isfinite(y)], cluster[np.isfinite(y)]
     if not y.size:
         return float("nan")
+    cluster = np.unique(cluster, return_inverse=True)[1]
     count = np.bincount(cluster)
     mean = np.bincount(cluster, weights=y) / count
     freedom = int(y.size - count.size)

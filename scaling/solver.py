@@ -143,7 +143,7 @@ def _solve_chunk(
 ) -> tuple[Array, Array, NDArray[np.bool_], Array]:
     theta = np.clip(start, problem.lower, problem.upper)
     n_problems, n_parameters = theta.shape
-    damping = np.full(n_problems, 1e-3)
+    damping = np.full(n_problems, 1e-4)
     step_size = np.full(n_problems, np.inf)
     converged = np.zeros(n_problems, dtype=bool)
     idle = np.zeros(n_problems, dtype=np.int64)

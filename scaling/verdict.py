@@ -153,7 +153,7 @@ def _simpler_law(case: _Case) -> Verdict | None:
         proposed = proposed_starts(case.law, problem.x, problem.y, problem.multiplicity)[::SIMPLER_STRIDE]
         starts = np.concatenate([case.optimum.theta[None], proposed])
         rise = (
-            float(np.nanmin(solve(case.law, starts, held, tolerance=1e-3, max_steps=60).objective))
+            float(np.nanmin(solve(case.law, starts, held, tolerance=1e-3, max_steps=60, flat=3e-3).objective))
             - case.optimum.objective
         )
         rise /= design_effect(case.points, case.optimum, case.law)

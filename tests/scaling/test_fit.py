@@ -145,6 +145,18 @@ def test_error_of_zero_on_a_known_test_set_enters():
     assert result.parameters["alpha"] == pytest.approx(0.25, abs=0.04)
 
 
+def test_seed_without_error_counts_in_the_mean_of_its_cell():
+    """On a frontier a lucky seed lowers its cell's mean; leaving it out would raise it."""
+    runs = sweep("power", {"A": 30.0, "alpha": 0.2})
+    runs.loc[runs.index[-1], "test_error"] = 0.0
+
+    result = fit(runs, "power", frontier=True)
+
+    last = runs.groupby("cell")["test_error"].mean().iloc[-1]
+    assert result.left_out == ()
+    assert np.exp(result.points.y[-1]) == pytest.approx(last)
+
+
 def test_small_test_sets_weigh_less():
     """Runs measured on 50 examples move the fit less than runs measured on 50,000."""
     runs = sweep(noise=0.02)
