@@ -80,7 +80,7 @@ def test_thirteen_points_do_not_give_the_cost_of_five_per_cent_error():
 
 def test_surface_is_projected_along_the_optimal_split():
     """A grid search over sizes finds the same least cost."""
-    truth = {"E": 0.02, "A": 30.0, "alpha": 0.5, "B": 8.0, "beta": 0.4}
+    truth = {"E": 0.02, "A": 3.0, "alpha": 0.5, "B": 2.0, "beta": 0.4}
     size, data = (values.ravel() for values in np.meshgrid(10.0 ** np.arange(3, 7), 10.0 ** np.arange(2, 6)))
     runs = draw_runs("size_and_data", truth, {"size": size, "data": data}, seed_noise=0.005, seed=3)
     intervals = bootstrap(runs, "size_and_data", n_resamples=60)
