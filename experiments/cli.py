@@ -13,6 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from experiments.literature_commands import literature, project, theory
+
 app = typer.Typer(
     name="ninthpower",
     help="Measure how error falls with compute, on your own models and data.",
@@ -192,6 +194,10 @@ def ui(
     from experiments.running import serve_ui
 
     serve_ui(results, port)
+
+
+for command in (literature, project, theory):
+    app.command()(command)
 
 
 def main() -> None:

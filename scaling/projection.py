@@ -46,6 +46,7 @@ class Projection:
         log10_cost: The estimate; NaN unless the status carries a number.
         low, high: Interval of log10 cost, infinite where the resampled laws never get there. NaN without one.
         decades_beyond: How far the estimate lies above the dearest run fitted.
+        log10_dearest: log10 cost of that run.
     """
 
     error: float
@@ -57,18 +58,19 @@ class Projection:
     high: float
     level: float
     decades_beyond: float
+    log10_dearest: float
 
     @property
     def quoted(self) -> bool:
         """Whether there is a number."""
         return self.status in (ProjectionStatus.INFORMATIVE, ProjectionStatus.WIDE)
 
-    def years(self, growth_per_year: float, log10_now: float) -> tuple[float, float, float]:
+    def years(self, growth_per_year: float, log10_now: float | None = None) -> tuple[float, float, float]:
         """Years until this much computation is used, and their interval, at a growth that stays as it is.
 
         Args:
             growth_per_year: Factor by which the computation of the largest model grows each year.
-            log10_now: log10 of that computation today.
+            log10_now: log10 of that computation today; that of the dearest run fitted if None.
 
         Raises:
             ValueError: If the growth is not above 1.
@@ -76,7 +78,8 @@ class Projection:
         if not (math.isfinite(growth_per_year) and growth_per_year > 1):
             raise ValueError(f"growth_per_year is {growth_per_year}, but it is a factor above 1, such as 10")
         pace = math.log10(growth_per_year)
-        low, middle, high = (max(v - log10_now, 0.0) / pace for v in (self.low, self.log10_cost, self.high))
+        now = self.log10_dearest if log10_now is None else log10_now
+        low, middle, high = (max(v - now, 0.0) / pace for v in (self.low, self.log10_cost, self.high))
         return middle, low, high
 
     def to_dict(self) -> dict[str, Any]:
@@ -208,7 +211,7 @@ def _project_one(intervals: Intervals, costs: _Costs, error: float) -> Projectio
     beyond = max(float(estimate[0]) - costs.log10_range[1], 0.0)
     status, reason = _worth(bounds, costs.log10_range, beyond)
     value = float(estimate[0]) if status is not ProjectionStatus.UNINFORMATIVE else math.nan
-    return Projection(error, fitted.law, status, reason, value, *bounds, intervals.level, beyond)
+    return Projection(error, fitted.law, status, reason, value, *bounds, intervals.level, beyond, costs.log10_range[1])
 
 
 def _worth(bounds: tuple[float, float], seen: tuple[float, float], beyond: float) -> tuple[ProjectionStatus, str]:
@@ -223,4 +226,4 @@ def _worth(bounds: tuple[float, float], seen: tuple[float, float], beyond: float
 
 def _empty(intervals: Intervals, error: float, status: ProjectionStatus, reason: str) -> Projection:
     nan = math.nan
-    return Projection(error, intervals.fit.law, status, reason, nan, nan, nan, intervals.level, nan)
+    return Projection(error, intervals.fit.law, status, reason, nan, nan, nan, intervals.level, nan, nan)

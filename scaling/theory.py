@@ -10,6 +10,9 @@ import numpy as np
 
 from scaling.bootstrap import Interval, Intervals, interval_bounds, named_values
 from scaling.fit import finite
+from scaling.laws import get_law
+from scaling.laws.additive import AdditivePowers
+from scaling.laws.base import Law
 
 # Data must grow with the square of performance where error falls as one over the root of the examples, and
 # computation with the fourth power where the model grows with the data (Thompson et al. 2020).
@@ -17,6 +20,10 @@ THEORY_DATA_EXPONENT = 2.0
 THEORY_COMPUTE_EXPONENT = 4.0
 # What the study read off ImageNet results, as published.
 PUBLISHED_COMPUTE_EXPONENT = 9.0
+# The surface without an irreducible error, for runs that show none.
+SIZE_AND_DATA_WITHOUT_E = AdditivePowers(
+    "size_and_data_without_E", ("size", "data"), ("A", "B"), ("alpha", "beta"), irreducible=False
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,15 @@ class MeasuredExponents:
             "exponents": {name: finite(value) for name, value in values.items()},
             "intervals": {name: interval.to_dict() for name, interval in self.intervals.items()},
         }
+
+
+def law_named(name: str) -> Law:
+    """Look a law up, the surface without an irreducible error (``size_and_data_without_E``) included.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    return SIZE_AND_DATA_WITHOUT_E if name == SIZE_AND_DATA_WITHOUT_E.name else get_law(name)
 
 
 def compute_exponents(alpha: float, beta: float) -> ComputeExponents:

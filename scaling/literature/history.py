@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 from scaling.literature.regression import GIGA, least_squares, rows_of
@@ -90,7 +91,7 @@ def compute_growth(table: pd.DataFrame, benchmark: str) -> Growth:
     return _growth(f"computation of {benchmark} results", rows["year"].to_numpy(np.float64), burden)
 
 
-def hardware_growth(years: np.ndarray, flops_per_second: np.ndarray) -> Growth:
+def hardware_growth(years: ArrayLike, flops_per_second: ArrayLike) -> Growth:
     """Growth per year of the rate of devices of the same precision."""
     rates = np.log10(np.asarray(flops_per_second, dtype=np.float64))
     return _growth("rate of one device", np.asarray(years, dtype=np.float64), rates)
