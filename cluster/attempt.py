@@ -8,7 +8,7 @@ import random
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,6 +33,19 @@ def record_text(request: TrialRequest, function_bytes: bytes) -> str:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             return json.dumps(failed_record(request, reason, started_at=started_at, trace=traceback.format_exc()))
+
+
+def prepare_worker(prepare_bytes: bytes) -> None:
+    """Do once what every trial of this process would otherwise wait for in its own time.
+
+    Whatever cannot be prepared the first trial meets again, and there it becomes a record.
+    """
+    from ray import cloudpickle
+
+    with suppress(Exception):
+        prepare = cloudpickle.loads(prepare_bytes)
+        if prepare is not None:
+            prepare()
 
 
 def failed_record(request: TrialRequest, reason: str, *, started_at: str | None = None, trace: str = "") -> Record:

@@ -14,7 +14,7 @@ import ray
 from ray import cloudpickle, tune
 from ray.tune.schedulers import FIFOScheduler
 
-from cluster.attempt import failed_record, record_text
+from cluster.attempt import failed_record, prepare_worker, record_text
 from cluster.records import Record, final_record, read_record, record_path, write_record
 from cluster.tuning import SweepListener, TrialRequest
 
@@ -32,6 +32,7 @@ class TrialActor(tune.Trainable):
         self._requests: Sequence[TrialRequest] = sweep["requests"]
         self._function_bytes: bytes = sweep["function"]
         self._keeper = sweep["keeper"]
+        prepare_worker(sweep["prepare"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Agree to run another trial in this process; the step reads its index from the config."""

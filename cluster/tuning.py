@@ -122,6 +122,7 @@ def run_trials(
     *,
     folder: Path,
     session: Session,
+    prepare: Callable[[], object] | None = None,
     resources: Resources | None = None,
     listeners: Sequence[SweepListener] = (),
     max_retries: int = 2,
@@ -141,6 +142,8 @@ def run_trials(
             ``row``. It seeds its own randomness: processes are reused.
         folder: Where the records lie.
         session: Connection to Ray.
+        prepare: Picklable; called once in each worker before its first trial, so that imports and files
+            that every trial needs are no part of the first one's time. What it raises, the trial will meet.
         resources: What a trial occupies; one core if not given.
         listeners: Told of every event.
         max_retries: Further attempts after a worker's death.
@@ -168,7 +171,7 @@ def run_trials(
         ear = None
         if open_requests:
             limits = _Limits(resources, n_workers, max_concurrent or n_workers, max_retries)
-            ear = _run_open(open_requests, trial_function, folder.resolve(), listeners, limits)
+            ear = _run_open(open_requests, trial_function, prepare, folder.resolve(), listeners, limits)
     if ear and ear.unkept:
         raise OSError(f"{ear.unkept}; finished trials are safe, make room and start again")
     if ear and ear.hopeless:
@@ -210,6 +213,7 @@ class _Limits:
 def _run_open(
     requests: Sequence[TrialRequest],
     trial_function: Callable[[dict[str, Any]], Record],
+    prepare: Callable[[], object] | None,
     folder: Path,
     listeners: Sequence[SweepListener],
     limits: _Limits,
@@ -226,7 +230,12 @@ def _run_open(
     from cluster.trainable import DriverEar
 
     ear = DriverEar(requests, folder, listeners, keeper)
-    sweep = {"requests": list(requests), "function": cloudpickle.dumps(trial_function), "keeper": keeper}
+    sweep = {
+        "requests": list(requests),
+        "function": cloudpickle.dumps(trial_function),
+        "prepare": cloudpickle.dumps(prepare),
+        "keeper": keeper,
+    }
     with _scratch(folder) as scratch, _environment(TUNE_ENVIRONMENT), _quiet_tune(), _stoppable(ear):
         _tuner(sweep, ear, limits, scratch).fit()
     ray.kill(keeper)

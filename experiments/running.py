@@ -158,7 +158,7 @@ def run_trials_of(
     from cluster.tuning import Outcome, run_trials
     from experiments.plan import plan_trials
     from experiments.progress import SweepProgress
-    from experiments.trial import run_payload
+    from experiments.trial import prepare_worker, run_payload
 
     records_folder = folder / TRIALS_FOLDER
     planned = plan_trials(sweep, machine, done=final_ids(records_folder))
@@ -179,6 +179,7 @@ def run_trials_of(
             functools.partial(run_payload, machine=machine, sweep=sweep.name),
             folder=records_folder,
             session=session,
+            prepare=functools.partial(prepare_worker, sweep, machine),
             resources=_resources(sweep),
             listeners=[progress, *listeners],
         )

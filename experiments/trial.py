@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from experiments.device import Device, find_device
-from experiments.energy import EnergyAccount, carbon_intensity
+from experiments.energy import EnergyAccount, carbon_intensity, ensure_meter
 from experiments.ledger import Ledger
 from experiments.spec import SPEC_VERSION, TrialSpec
+from experiments.sweep import SweepSpec
 from experiments.workbench import Machine, TrainedModel, Workbench, open_dataset, shifted_test
 
 Record = dict[str, Any]
@@ -37,6 +38,27 @@ JOULES_PER_KWH = 3.6e6
 def run_payload(payload: Mapping[str, Any], *, machine: Machine, sweep: str = "") -> Record:
     """Run the trial that a payload describes: ``{"spec": ...}`` as plain data."""
     return run_trial(TrialSpec.model_validate(payload["spec"]), machine, sweep=sweep)
+
+
+def prepare_worker(sweep: SweepSpec, machine: Machine) -> None:
+    """Import what trials need, open the sweep's data and start the node's meter, before the first trial's clock runs.
+
+    Raises:
+        ValueError: If a data set or a model of the sweep cannot be had on this machine.
+        OSError: If the node's meter cannot be started.
+    """
+    from experiments.data import default_cache_folder
+    from experiments.plan import shape_costs
+
+    trials = sweep.trials()
+    for dataset in dict.fromkeys(trial.dataset for trial in trials):
+        open_dataset(dataset, machine.data_folder, machine.cache_folder)
+        shifted_test(dataset, machine.data_folder, machine.cache_folder)
+    one_per_family = {trial.family: trial for trial in trials}
+    shape_costs(list(one_per_family.values()), machine)
+    cache_folder = machine.cache_folder or default_cache_folder()
+    find_device(machine.device, threads=machine.threads, precision=trials[0].precision, cache_folder=cache_folder)
+    ensure_meter()
 
 
 def run_trial(spec: TrialSpec, machine: Machine | None = None, *, sweep: str = "") -> Record:
