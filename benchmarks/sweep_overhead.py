@@ -173,7 +173,8 @@ def main() -> None:
     specs = [trial.spec for trial in planned]
     print(f"{len(specs)} trials on {arguments.workers} workers")
     print(
-        "| way | start-up, shut-down [s] | wall [s] | trials' own [s] | lost per trial [ms] | of a plain trial [%] | between trials [ms] |"
+        "| way | start-up, shut-down [s] | wall [s] | trials' own [s] | lost per trial [ms] | of a plain trial [%] "
+        "| between trials [ms] |"
     )
     print("|---|---|---|---|---|---|---|")
     for _ in range(arguments.repeats):
