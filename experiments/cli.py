@@ -183,6 +183,36 @@ def runs(
 
 
 @app.command()
+def calibrate(
+    runs: Annotated[Path, typer.Argument(help="Results, a runs table, or a sweep file (.yaml).", show_default=False)],
+    law: Annotated[str, typer.Option(help="Law that is taken for the truth.")] = "saturating",
+    truth: Annotated[
+        str | None, typer.Option(help="Its parameters, such as E=0.02,A=30,alpha=0.2; by default those fitted.")
+    ] = None,
+    noise: Annotated[
+        float | None, typer.Option(min=0, help="Standard deviation of log error between seeds; by default measured.")
+    ] = None,
+    sweeps: Annotated[int, typer.Option(min=1, help="Synthetic sweeps to draw.")] = 200,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a design can tell: draw known truth on it, refit, count how often the intervals hold it.
+
+    Before a sweep, on its file, with a truth of your own; after it, on its results.
+
+    Example: ninthpower calibrate results/digits --law power
+    """
+    from experiments.calibrating import calibrate_design
+    from experiments.printing import print_calibration
+
+    found = calibrate_design(runs, law=law, truth=truth, noise=noise, n_sweeps=sweeps, data_folder=data)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=1))
+    else:
+        print_calibration(found, _console())
+
+
+@app.command()
 def ui(
     results: ResultsOption = RESULTS,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,

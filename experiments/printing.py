@@ -14,6 +14,7 @@ from experiments.wording import bytes_text, count_text, energy_text, flops_text,
 if TYPE_CHECKING:
     from experiments.results import Analysis
     from experiments.running import SweepPlan
+    from scaling.calibrate import Calibration
 
 FRONTIER_ROWS = 20
 
@@ -68,6 +69,17 @@ def print_analysis(analysis: Analysis, folder: Path, console: Console) -> None:
 def print_runs(table: pd.DataFrame, limit: int, console: Console) -> None:
     """Print the first rows of a runs table."""
     print_frame(table, f"{len(table)} runs", console, limit=limit)
+
+
+def print_calibration(found: Calibration, console: Console) -> None:
+    """Print how often the intervals of a design held a known truth."""
+    print_frame(found.table, f"law {found.law}, {found.n_sweeps} synthetic sweeps", console)
+    endings = ", ".join(f"{number} {status}" for status, number in found.statuses.items())
+    console.print(
+        f"Noise of log error: {found.seed_noise:.3g} between seeds, {found.cell_noise:.3g} between cells. "
+        f"How the fits ended: {endings}; {found.n_failed} gave no interval. The columns coverage_50 to coverage_95 "
+        "are the shares of sweeps whose interval held the truth."
+    )
 
 
 def print_frame(frame: pd.DataFrame, title: str, console: Console, *, limit: int | None = None) -> None:

@@ -86,7 +86,22 @@ def test_a_plan_spends_nothing(ninthpower, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+def test_a_design_is_calibrated_before_and_after_it_is_run(ninthpower, csv):
+    """On a table with the truth of its fit, on a sweep file with a truth of one's own."""
+    after = ninthpower("calibrate", csv, "--law", "power", "--sweeps", "5", "--json")
+    before = ninthpower(
+        "calibrate", SMOKE, "--law", "power", "--truth", "A=1000,alpha=0.5", "--noise", "0.05", "--sweeps", "5", "--json"
+    )
+
+    for done, alpha in ((after, 0.30103), (before, 0.5)):
+        truths = {row["quantity"]: row["truth"] for row in json.loads(done.stdout)["quantities"]}
+        assert truths["alpha"] == pytest.approx(alpha, rel=1e-4), done.stderr
+
+
 ERRORS = [
+    (["calibrate", str(SMOKE), "--law", "power"], "has no errors yet, so give the truth and its noise"),
+    (["calibrate", "mine.csv", "--truth", "E=0.1"], "--truth names E, but the law 'saturating' has E, A, alpha"),
+    (["calibrate", "mine.csv", "--truth", "E=big"], "'E=big', which is not of the form name=number"),
     (["fit", "nowhere.csv"], "there is no file nowhere.csv; give a results folder, a .parquet or a .csv"),
     (["fit", "."], "holds neither runs.parquet nor runs.csv; is it a results folder?"),
     (["fit", "mine.csv", "--cost", "flops"], "flops"),
@@ -138,5 +153,5 @@ def test_the_version_is_that_of_the_package(ninthpower):
 
 def test_every_command_explains_itself(ninthpower):
     """A purpose and an example each."""
-    for command in ("plan", "sweep", "fit", "report", "runs", "ui"):
+    for command in ("plan", "sweep", "fit", "report", "runs", "calibrate", "ui"):
         assert "Example: ninthpower " + command in " ".join(ninthpower(command, "--help").stdout.split())
