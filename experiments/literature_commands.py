@@ -63,9 +63,7 @@ def literature(
         )  # fmt: skip
     _say(answer, as_json)
     if figures:
-        from scaling.literature.figures import draw_literature
-
-        _drawn(draw_literature(table, figures), as_json)
+        _drawn(literature_study.draw_figures(source, table, figures), as_json)
 
 
 def project(

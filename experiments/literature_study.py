@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -237,3 +238,26 @@ def _wide(tested: pd.DataFrame) -> pd.DataFrame:
     wide = tested.pivot(index=keys, columns="form", values="log10_error").reset_index()
     wide.columns.name = None
     return wide.rename(columns={"compute": "by computation", "year": "by year", "none": "by their mean"})
+
+
+def draw_figures(source: str, table: pd.DataFrame, folder: Path) -> list[Path]:
+    """Every figure of a source; of the published results all of the page on the ninth power, Figure 1 included.
+
+    That page also shows torchvision's weights where torchvision is installed.
+    """
+    from scaling.literature.figures import draw_exponents, draw_figure_one, draw_literature
+
+    paths = draw_literature(table, folder)
+    if source != "published":
+        return paths
+    from scaling.figure_one import simulate
+
+    parts = [
+        exponents(table, "ImageNet", measure, ("power",)).assign(source=f"published, {words}")
+        for measure, words in (("burden", "hardware burden"), ("per-pass", "per pass"))
+    ]
+    if importlib.util.find_spec("torchvision") is not None:
+        weights = exponents(read_source("torchvision"), "ImageNet", "per-pass", ("power",))
+        parts.append(weights.assign(source="torchvision's weights, per pass"))
+    found = pd.concat(parts, ignore_index=True)[["source", "method", "exponent", "low", "high", "note"]]
+    return [*paths, *draw_exponents(found, folder), *draw_figure_one(simulate(), folder)]

@@ -46,8 +46,8 @@ def answer_figure_one(task: Task, *, penalty: float, n_simulations: int, seed: i
         })  # fmt: skip
     d, n = task.n_features, round(1.5 * task.n_features)
     sentences = (
-        "Performance is -log10 of the squared error of prediction over that of predicting the mean; the reference is "
-        f"the oracle on {REFERENCE_OBSERVATIONS} observations: {study.reference:.3f}.",
+        "Performance is -log10 of the squared distance from the best predictor over that predictor's variance; the "
+        f"reference is the oracle on {REFERENCE_OBSERVATIONS} observations: {study.reference:.3f}.",
         f"{n_simulations} simulations a case, {task.n_features} features of which {task.n_relevant} matter, "
         f"coefficients {task.coefficients}, noise {task.noise:g}, penalty {penalty:g} noise sqrt(log d / n). The "
         "publication's noise, penalty and coefficients are not known.",

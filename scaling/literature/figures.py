@@ -25,6 +25,8 @@ Array = NDArray[np.float64]
 N_RESAMPLES = 2000
 # Decades drawn beyond the data on each side.
 MARGIN = 0.3
+# Exponents beyond this are drawn as an arrow.
+FARTHEST_EXPONENT = 60.0
 YEAR_COLOURS = "cividis_r"
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 
@@ -192,3 +194,40 @@ def _percent_ticks(axes: Axes, error: pd.Series) -> None:
 def _needed(study: Study, name: str) -> str:
     value = study.needed[name]
     return "never" if value is None else f"{value:,.0f}"
+
+
+def draw_exponents(found: pd.DataFrame, folder: Path) -> list[Path]:
+    """Exponent of computation by method and source, with intervals or ranges; returns the files.
+
+    Args:
+        found: ``source``, ``method``, ``exponent``, ``low``, ``high``; NaN where there is none, an infinite end is
+            drawn as an arrow.
+        folder: To write to.
+    """
+    shown = found[found[["exponent", "low"]].notna().any(axis=1)].reset_index(drop=True)
+    methods, sources = list(dict.fromkeys(shown["method"])), list(dict.fromkeys(shown["source"]))
+    with rc_context(style()):
+        figure = Figure(figsize=(7.2, 0.34 * len(methods) + 1.2))
+        axes = figure.add_subplot()
+        axes.set_xscale("log")
+        axes.set_xlim(3, FARTHEST_EXPONENT)
+        for place, source in enumerate(sources):
+            part = shown[shown["source"] == source]
+            height = np.array([methods.index(name) for name in part["method"]]) + 0.22 * (
+                place - (len(sources) - 1) / 2
+            )
+            colour = PALETTE[place]
+            axes.plot(part["exponent"], height, "osD^"[place % 4], color=colour, ms=4, label=source)
+            axes.hlines(height, part["low"], part["high"].clip(upper=FARTHEST_EXPONENT), color=colour, lw=1.1)
+            open_ended = (part["high"] > FARTHEST_EXPONENT).to_numpy()
+            axes.plot(np.full(open_ended.sum(), FARTHEST_EXPONENT * 0.97), height[open_ended], ">", color=colour, ms=4)
+        for k, words in ((4, "theory"), (9, "published")):
+            axes.axvline(k, color="#555555", lw=0.9, dashes=(2, 2), zorder=0)
+            axes.annotate(words, (k, -0.9), ha="center", fontsize=8, annotation_clip=False)
+        axes.set_yticks(range(len(methods)), methods)
+        axes.set_ylim(len(methods) - 0.4, -0.6)
+        axes.set_xticks([4, 6, 9, 15, 30, 60], ["4", "6", "9", "15", "30", "60"])
+        axes.set_xticks([], minor=True)
+        axes.set_xlabel("exponent k: computation grows with performance to the power k")
+        figure.legend(loc="outside lower center", ncols=len(sources), fontsize=8)
+        return save_figure(figure, found, folder, "figure_4_exponents")
