@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -40,7 +41,7 @@ def calibrate_design(
     from experiments.results import read_results
 
     runs, sweep, _ = read_results(path)
-    columns = {} if sweep is None else {"cost": sweep.fit.cost, "error": sweep.fit.error}
+    columns: dict[str, Any] = {} if sweep is None else {"cost": sweep.fit.cost, "error": sweep.fit.error}
     return calibrate(
         runs, law, parameters=parameters, seed_noise=noise, n_sweeps=n_sweeps,
         frontier=len(get_law(law).roles) == 1, **columns,

@@ -90,7 +90,17 @@ def test_a_design_is_calibrated_before_and_after_it_is_run(ninthpower, csv):
     """On a table with the truth of its fit, on a sweep file with a truth of one's own."""
     after = ninthpower("calibrate", csv, "--law", "power", "--sweeps", "5", "--json")
     before = ninthpower(
-        "calibrate", SMOKE, "--law", "power", "--truth", "A=1000,alpha=0.5", "--noise", "0.05", "--sweeps", "5", "--json"
+        "calibrate",
+        SMOKE,
+        "--law",
+        "power",
+        "--truth",
+        "A=1000,alpha=0.5",
+        "--noise",
+        "0.05",
+        "--sweeps",
+        "5",
+        "--json",
     )
 
     for done, alpha in ((after, 0.30103), (before, 0.5)):
