@@ -42,6 +42,7 @@ def literature(
     benchmark: Annotated[list[str] | None, typer.Option(help="Benchmark; may be repeated.")] = None,
     law: Annotated[list[str] | None, typer.Option(help="Law of the fit engine; may be repeated.")] = None,
     runs: Annotated[list[Path] | None, typer.Option(help="Your runs, to stand beside; may be repeated.")] = None,
+    show_rows: Annotated[bool, typer.Option("--rows", help="Only list the results and their papers.")] = False,
     figures: FiguresOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,7 +53,9 @@ def literature(
     from experiments import literature_study
 
     table = literature_study.read_source(source)
-    if published:
+    if show_rows:
+        answer = literature_study.listing(table)
+    elif published:
         if source != "published" or measure or benchmark or law or runs:
             raise ValueError("--as-published takes the study's own results, measures and laws; leave the others out")
         answer = literature_study.as_published(table)
@@ -63,7 +66,7 @@ def literature(
         )  # fmt: skip
     _say(answer, as_json)
     if figures:
-        _drawn(literature_study.draw_figures(source, table, figures), as_json)
+        _drawn(literature_study.draw_figures(source, table, figures, runs or ()), as_json)
 
 
 def project(

@@ -76,6 +76,13 @@ def as_published(table: pd.DataFrame) -> Answer:
     return Answer(dict(zip(titles, (pd.DataFrame(map(_line, lines)), passes), strict=True)), sentences, content)
 
 
+def listing(table: pd.DataFrame) -> Answer:
+    """The results themselves, with what is known of each."""
+    shown = table.drop(columns=["per_pass_flops_as_printed", "work", "paper_url"]).dropna(axis=1, how="all")
+    empty = [name for name in shown.columns if (shown[name].astype(str) == "").all()]
+    return Answer({f"{len(table)} results": shown.drop(columns=empty)}, (), {"n_results": len(table)})
+
+
 def beyond(
     table: pd.DataFrame,
     *,
@@ -142,7 +149,7 @@ def exponents(table: pd.DataFrame, name: str, measure: str, laws: Sequence[str] 
         rows.append(_row(f"frontier with {one.share:.0%} of results below", one.exponent, math.nan, math.nan, ""))
     if year_tells_more(table, name, measure):
         year = year_beside_compute(table, name, measure)
-        low, high = _reciprocals(year.compute, 1.96 * year.compute_error)
+        low, high = year.exponent_interval()
         rows.append(_row("computation with the year held", year.exponent, low, high, f"R2 {year.r2_both:.3f}"))
     return pd.DataFrame(rows)
 
@@ -206,11 +213,6 @@ def _row(method: str, exponent: float | None, low: float, high: float, note: str
     return {"method": method, "exponent": value, "low": float(low), "high": float(high), "note": note}
 
 
-def _reciprocals(slope: float, half: float) -> tuple[float, float]:
-    high = 1.0 / (slope - half) if slope > half else math.inf
-    return (1.0 / (slope + half) if slope + half > 0 else math.inf), high
-
-
 def _line(line: Regression) -> dict[str, Any]:
     low, high = (line.exponent_interval() if line.significant else None) or (math.nan, math.nan)
     exponent = line.exponent if line.significant and line.exponent is not None else math.nan
@@ -240,10 +242,10 @@ def _wide(tested: pd.DataFrame) -> pd.DataFrame:
     return wide.rename(columns={"compute": "by computation", "year": "by year", "none": "by their mean"})
 
 
-def draw_figures(source: str, table: pd.DataFrame, folder: Path) -> list[Path]:
+def draw_figures(source: str, table: pd.DataFrame, folder: Path, runs: Sequence[Path] = ()) -> list[Path]:
     """Every figure of a source; of the published results all of the page on the ninth power, Figure 1 included.
 
-    That page also shows torchvision's weights where torchvision is installed.
+    The exponents by method also show torchvision's weights, where torchvision is installed, and your own runs.
     """
     from scaling.literature.figures import draw_exponents, draw_figure_one, draw_literature
 
@@ -259,5 +261,8 @@ def draw_figures(source: str, table: pd.DataFrame, folder: Path) -> list[Path]:
     if importlib.util.find_spec("torchvision") is not None:
         weights = exponents(read_source("torchvision"), "ImageNet", "per-pass", ("power",))
         parts.append(weights.assign(source="torchvision's weights, per pass"))
+    for path in runs:
+        own = {**_own_row(path, "power"), "method": "law power, works resampled", "source": str(path)}
+        parts.append(pd.DataFrame([own]))
     found = pd.concat(parts, ignore_index=True)[["source", "method", "exponent", "low", "high", "note"]]
     return [*paths, *draw_exponents(found, folder), *draw_figure_one(simulate(), folder)]

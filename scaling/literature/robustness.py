@@ -74,6 +74,12 @@ class YearBesideCompute:
         """Exponent of computation with the year held; infinite if it explains nothing."""
         return 1.0 / self.compute if self.compute > 0 else math.inf
 
+    def exponent_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Reciprocals of the ends of Student's interval of the coefficient, infinite where that holds 0."""
+        half = float(stdtrit(self.n - 3, (1 + level) / 2)) * self.compute_error
+        low, high = self.compute + half, self.compute - half
+        return 1.0 / low if low > 0 else math.inf, 1.0 / high if high > 0 else math.inf
+
 
 def leave_one_out(table: pd.DataFrame, benchmark: str, measure: str = "burden") -> pd.DataFrame:
     """The exponent without each result in turn: ``model``, ``year``, ``exponent`` (infinite for a falling line)."""

@@ -73,6 +73,14 @@ def test_as_published_says_both_ninth_powers(ninthpower):
         assert words in done.stdout
 
 
+def test_rows_are_listed_with_their_papers(ninthpower):
+    """All 211."""
+    found = json.loads(ninthpower("literature", "--rows", "--json").stdout)["tables"]["211 results"]
+
+    assert all(row["paper"] for row in found)
+    assert "Squeeze-and-Excitation" in {row["paper"].split(" ")[0] for row in found}
+
+
 def test_as_published_for_machines(ninthpower):
     """The same numbers unrounded."""
     found = json.loads(ninthpower("literature", "--as-published", "--json").stdout)

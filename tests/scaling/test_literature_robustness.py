@@ -37,6 +37,14 @@ def test_year_explains_more_than_compute_on_imagenet(table):
     assert [f"{v:.3f}" for v in (found.year, found.year_error)] == ["0.041", "0.009"]
 
 
+def test_interval_with_the_year_held_is_students(table):
+    """13 results and 3 coefficients: 2.228 standard errors."""
+    low, high = year_beside_compute(table, "ImageNet").exponent_interval()
+
+    assert low == pytest.approx(1 / (0.029252 + 2.228139 * 0.017402), rel=1e-4)
+    assert high == math.inf
+
+
 def test_an_irreducible_error_lowers_the_exponent_and_fits_better(table):
     """The published R2 and exponents of five floors."""
     found = irreducible_errors(table, "ImageNet")
