@@ -209,6 +209,8 @@ def test_theory_names_the_observations(ninthpower):
     found = json.loads(done.stdout)
     assert found["observations_needed"]["oracle"] == 15
     assert found["task"]["n_features"] == 100
+    (rows,) = found["tables"].values()
+    assert {row["published"] for row in rows} == {"–"}
 
 
 def test_theory_of_a_sweep_stands_beside_four_and_nine(ninthpower, runs):
