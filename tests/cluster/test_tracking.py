@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
@@ -310,8 +310,11 @@ def server(tmp_path):
 
         def kill(self):
             for process in running:
-                for child in psutil.Process(process.pid).children(recursive=True):
-                    child.kill()
+                # A child may end by itself while the list is made or read.
+                with suppress(psutil.NoSuchProcess):
+                    for child in psutil.Process(process.pid).children(recursive=True):
+                        with suppress(psutil.NoSuchProcess):
+                            child.kill()
                 process.kill()
                 process.wait()
             running.clear()

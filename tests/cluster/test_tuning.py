@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import pytest
 
@@ -235,12 +236,30 @@ def test_an_attempt_whose_record_is_on_disk_is_not_repeated(tmp_path):
     (request,) = requests(1)
     keeper = start_keeper(tmp_path)
     actor = object.__new__(TrialActor)
-    actor.setup({}, {"requests": [request], "function": cloudpickle.dumps(never), "keeper": keeper})
+    function, prepare = cloudpickle.dumps(never), cloudpickle.dumps(None)
+    actor.setup({}, {"requests": [request], "function": function, "prepare": prepare, "keeper": keeper})
     write_record(tmp_path, {"trial_id": request.trial_id, "status": "finished", "row": {}, "first": True})
 
     actor.config = {"index": 0, "attempt": 2}
     assert actor.step()["done"]
     assert by_id(tmp_path)[request.trial_id]["first"]
+
+
+def test_each_worker_is_prepared_before_its_first_trial(ray_session, tmp_path):
+    """Once per process, however many trials it runs; what it raises is left for the trial to meet."""
+    marks = tmp_path / "marks"
+    marks.mkdir()
+
+    def prepare():
+        (marks / f"{os.getpid()}-{time.monotonic_ns()}").touch()
+        raise RuntimeError("no such data")
+
+    outcome = run_trials(requests(6), trial(), folder=tmp_path / "records", session=ray_session, prepare=prepare)
+
+    prepared = [path.name.split("-")[0] for path in marks.iterdir()]
+    assert outcome.statuses == {"finished": 6}
+    assert prepared
+    assert len(prepared) == len(set(prepared))
 
 
 def test_ctrl_c_ends_the_sweep_and_says_how_to_go_on(ray_session, tmp_path):

@@ -1,6 +1,7 @@
 """The command line: what a person who errs is told, and that it is one sentence with exit code 2."""
 
 import json
+import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -129,7 +130,6 @@ ERRORS = [
     (["plan", str(SMOKE), "--set", "grid.n_train=[5000]"], "n_train is 5000, but digits has 1100 training examples"),
     (["plan", str(SMOKE), "--set", "energy.region=XXX"], "region 'XXX' is in none of codecarbon's tables"),
     (["plan", str(SMOKE), "--set", "family=vit", "--set", "grid.width=[7]"], "7"),
-    (["sweep", str(SMOKE), "--set", "resources.cpus=10000"], "10000"),
     (["sweep", str(SMOKE), "--tracking-uri", "ftp://example"], "ftp://example"),
 ]
 
@@ -146,6 +146,18 @@ def test_an_error_of_the_users_is_one_sentence(ninthpower, tmp_path, arguments, 
     assert done.stderr.startswith("ninthpower: "), done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert words in done.stderr
+
+
+def test_resources_that_no_machine_has_are_refused_at_once(tmp_path):
+    """In a process of its own, since it connects to Ray."""
+    command = [sys.executable, "-m", "experiments.cli", "sweep", SMOKE, "--set", "resources.cpus=10000"]
+    done = subprocess.run(
+        [*command, "--results", tmp_path], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+
+    assert done.returncode == 2, done.stderr
+    assert "10000" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 def test_debug_gives_the_traceback(ninthpower):
