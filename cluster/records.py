@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ def write_record(folder: Path, record: Record) -> Path:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
+            os.fchmod(file.fileno(), 0o644)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -72,9 +73,9 @@ def read_records(folder: Path) -> Iterator[Record]:
         yield read_record(path)
 
 
-def final_ids(folder: Path) -> set[str]:
-    """Ids of the trials that need not be run again."""
-    return {record["trial_id"] for record in read_records(folder) if record["status"] in FINAL_STATUSES}
+def final_ids(folder: Path, among: Iterable[str]) -> set[str]:
+    """Which of some trials need not be run again; other records in the folder are not looked at."""
+    return {trial_id for trial_id in among if final_record(folder, trial_id) is not None}
 
 
 def final_record(folder: Path, trial_id: str) -> Record | None:

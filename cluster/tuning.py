@@ -163,7 +163,7 @@ def run_trials(
     n_workers = session.n_workers_for(resources)
     begun = time.monotonic()
     with hold_folder(folder, wait_seconds=wait_seconds):
-        done = final_ids(folder)
+        done = final_ids(folder, (request.trial_id for request in requests))
         open_requests = sorted(
             (request for request in requests if request.trial_id not in done),
             key=lambda request: -request.expected_cost,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -79,7 +80,7 @@ def plan(
         typer.echo(json.dumps(found.to_dict(), indent=1))
     else:
         print_plan(found, _console())
-        _next(f"ninthpower sweep {sweep}")
+        _next(_this_command().replace(" plan ", " sweep ", 1))
 
 
 @app.command()
@@ -114,8 +115,9 @@ def sweep(
     )
     print_analysis(finished.analysis, finished.folder, _console())
     if finished.outcome.interrupted or finished.outcome.n_failed:
-        typer.echo(finished.outcome.sentence(f"ninthpower sweep {sweep}"), err=True)
-    _next(f"ninthpower ui --results {results}")
+        typer.echo(finished.outcome.sentence(_this_command()), err=True)
+    where = finished.tracking_server
+    _next(f"open {where}" if where else shlex.join(["ninthpower", "ui", "--results", str(results)]))
     if finished.outcome.interrupted:
         raise typer.Exit(130)
     if finished.outcome.n_failed:
@@ -266,6 +268,10 @@ def _console() -> Any:
 
     # Where there is no terminal, tables get the room they need instead of 80 columns.
     return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+
+def _this_command() -> str:
+    return shlex.join(["ninthpower", *sys.argv[1:]])
 
 
 def _next(command: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from cluster.records import Record, read_records
+from cluster.records import Record, read_record, record_path
 from experiments.sweep import FitSpec, SweepSpec, parse_sweep
 from scaling import backtest, bootstrap, pareto_front, read_runs
 from scaling.bootstrap import Intervals
@@ -79,7 +79,8 @@ def read_results(path: Path) -> tuple[pd.DataFrame, SweepSpec | None, list[Recor
         return read_runs(path), None, []
     sweep = parse_sweep(json.loads((path / SWEEP_FILE).read_text(encoding="utf-8")))
     wanted = {trial.trial_id for trial in sweep.trials()}
-    records = [record for record in read_records(path / TRIALS_FOLDER) if record["trial_id"] in wanted]
+    files = [record_path(path / TRIALS_FOLDER, trial_id) for trial_id in sorted(wanted)]
+    records = [read_record(file) for file in files if file.exists()]
     if not records:
         raise ValueError(f"{path} holds no finished trial of its sweep yet; run ninthpower sweep first")
     return from_rows(record["row"] for record in records), sweep, records
@@ -105,7 +106,11 @@ def analyse(
 
     if not (runs["status"] == "finished").any():
         said = runs["reason"].iloc[0] if "reason" in runs.columns else "nothing"
-        raise ValueError(f"none of the {len(runs)} trials finished, so there is nothing to fit; the first said: {said}")
+        table = write_runs(runs, folder)[1]
+        raise ValueError(
+            f"none of the {len(runs)} trials finished, so there is nothing to fit; the first said: {said}; "
+            f"all are in {table}"
+        )
     everything = runs
     runs, not_chosen = choose_on_validation(runs)
     names: dict[str, Any] = {"cost": settings.cost, "error": settings.error}
@@ -115,7 +120,7 @@ def analyse(
         for law in settings.laws
     )
     tested = backtest(runs, settings.laws, frontier=True, **names) if len(settings.laws) > 1 else None
-    sentences = answer(runs, front, fits, tested, settings)
+    sentences = answer(everything, front, fits, tested, settings)
     paths = write_runs(everything, folder)
     paths.append(write_json(fits_content(runs, front, fits, tested, settings), folder / "fits.json"))
     with rc_context(style()):
@@ -186,6 +191,9 @@ def answer(
         f"Seen in {len(runs)} trials ({counts['finished']} finished{others}), whose frontier has {len(front)} cells "
         f"over {decades:.1f} decades of {label(settings.cost)}; the least mean {label(settings.error)} is {best:.2%}."
     )
+    left_out = [reason for _, reason in fits[0].fit.left_out if not reason.startswith("status ")]
+    if left_out:
+        sentences.append(f"{len(left_out)} finished trials are not in the fit; the first because {left_out[0]}.")
     return tuple(sentences)
 
 
@@ -204,7 +212,7 @@ def fits_view(fits: Sequence[Intervals]) -> pd.DataFrame:
             {
                 "law": found.law,
                 "status": found.status.name.lower(),
-                "exponent k": found.exponent,
+                "exponent k": found.exponent if exponent else None,
                 "low": exponent.low if exponent else None,
                 "high": exponent.high if exponent else None,
                 "equation or reason": found.equation if found.converged else found.reason,
@@ -267,7 +275,7 @@ def provenance_of(sweep: SweepSpec | None, records: Sequence[Record]) -> dict[st
     entries: dict[str, str] = {}
     if sweep is not None:
         entries["sweep"] = sweep.name
-        entries["sweep file"] = json.dumps(sweep.model_dump(mode="json", exclude_defaults=True))
+        entries["sweep file"] = json.dumps(sweep.model_dump(mode="json", exclude_none=True))
     if records:
         # A trial whose worker died has no environment of its own.
         environments = [record["environment"] for record in records if "environment" in record]
@@ -291,8 +299,14 @@ def table_provenance(path: Path) -> dict[str, str]:
 
 def _law_sentence(intervals: Intervals, settings: FitSpec) -> str:
     found, exponent = intervals.fit, intervals.exponent
-    if not found.converged or found.exponent is None or exponent is None:
+    if not found.converged:
         return f"Under the {found.law} law the exponent is not given: {found.reason}."
+    if found.exponent is None or exponent is None:
+        return (
+            f"Under the {found.law} law the exponent is not given, for it would have no interval: "
+            f"{intervals.n_failed} of {intervals.n_resamples} resamples of the {found.n_cells} cells could not be "
+            "fitted; more cells would help."
+        )
     level = f"{settings.level:.0%}"
     halving = "" if "E" in found.parameters else (
         f", so halving the error takes {2**found.exponent:.3g} times the {label(settings.cost)} "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from rich.console import Console
 
-from cluster.records import final_ids, read_records
+from cluster.records import final_ids
 from experiments.results import (
     SWEEP_FILE,
     TRIALS_FOLDER,
@@ -63,6 +63,7 @@ class FinishedSweep:
     outcome: Outcome
     analysis: Analysis
     folder: Path
+    tracking_server: str | None
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def plan_sweep(sweep: SweepSpec, *, results_folder: Path, data_folder: Path | No
     began = time.perf_counter()
     calibration = calibrate(sweep.trials(), machine)
     seconds = time.perf_counter() - began
-    done = final_ids(results_folder / sweep.name / TRIALS_FOLDER)
+    done = final_ids(results_folder / sweep.name / TRIALS_FOLDER, (trial.trial_id for trial in sweep.trials()))
     planned = plan_trials(sweep, machine, done=done, calibration=calibration)
     side_by_side = workers or max(1, int((os.cpu_count() or 1) / max(sweep.resources.cpus, 1)))
     lines = summarise(planned, sweep, workers=side_by_side, watts=calibration.watts)
@@ -139,7 +140,7 @@ def run_sweep(
     problem = deliver(tracker, sweep, folder, analysis)
     if problem:
         console.print(problem)
-    return FinishedSweep(outcome, analysis, folder)
+    return FinishedSweep(outcome, analysis, folder, tracking_uri or sweep.tracking.uri)
 
 
 def run_trials_of(
@@ -161,7 +162,8 @@ def run_trials_of(
     from experiments.trial import prepare_worker, run_payload
 
     records_folder = folder / TRIALS_FOLDER
-    planned = plan_trials(sweep, machine, done=final_ids(records_folder))
+    done = final_ids(records_folder, (trial.trial_id for trial in sweep.trials()))
+    planned = plan_trials(sweep, machine, done=done)
     waiting = [trial for trial in planned if not trial.done]
     if len(waiting) < len(planned) and not quiet:
         console.print(f"{len(planned) - len(waiting)} of {len(planned)} trials are finished already")
@@ -203,7 +205,7 @@ def open_tracker(sweep: SweepSpec, results_folder: Path, tracking_uri: str | Non
 
 def deliver(tracker: Tracker, sweep: SweepSpec, folder: Path, analysis: Analysis) -> str:
     """Deliver the records MLflow lacks and the run of the sweep itself; return a problem, or nothing."""
-    report = tracker.deliver_missing(read_records(folder / TRIALS_FOLDER))
+    report = tracker.deliver_missing(read_results(folder)[2])
     if report.n_missing:
         return (
             f"{report.n_missing} trials are not in MLflow yet ({report.problem}); they are safe in "
@@ -284,7 +286,12 @@ def select_runs(
             raise ValueError(f"status is {status!r}; it is one of {', '.join(STATUSES)}")
         table = table[table["status"] == status]
     table = table.sort_values(sort, kind="stable")
-    return table[list(columns)] if columns else trials_view(table, sweep.fit if sweep else FitSpec())
+    if columns:
+        return table[list(columns)]
+    view = trials_view(table, sweep.fit if sweep else FitSpec())
+    # What is the same in every row only takes room; who asks for it by name gets it.
+    kept = [name for name in view.columns if len(view) == 1 or name == "status" or view[name].nunique(dropna=False) > 1]
+    return view[kept]
 
 
 def serve_ui(results_folder: Path, port: int) -> None:

@@ -158,9 +158,10 @@ def _deployed(trained: TrainedModel, workbench: Workbench, device: Device) -> di
 
     shape = workbench.model_shape()
     example_shape = (shape["channels"], shape["height"], shape["image_width"])
-    nonzero = sum(int(torch.count_nonzero(p)) for p in trained.model.parameters() if p.requires_grad)
+    weights = [parameter for parameter in trained.model.parameters() if parameter.requires_grad]
+    n_params = sum(int(torch.count_nonzero(weight)) if trained.sparse else weight.numel() for weight in weights)
     return {
-        "n_params": nonzero,
+        "n_params": n_params,
         "inference_flops": inference_flops_per_example(trained.model, example_shape),
         "inference_seconds": measure_latency(
             trained.model, torch.zeros(1, *example_shape, device=device.kind), precision=workbench.spec.precision

@@ -54,10 +54,18 @@ class Machine:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model as it would be deployed, and how its training ended."""
+    """A model as it would be deployed, and how its training ended.
+
+    Attributes:
+        model: The model.
+        training: How the training ended.
+        sparse: Whether weights that are exactly 0 were cut away and need not be kept. Without it they
+            count as parameters: a unit that never learnt is not a smaller model.
+    """
 
     model: nn.Module
     training: Training
+    sparse: bool = False
 
 
 @dataclass

@@ -25,6 +25,8 @@ from scaling.resample import cluster_counts, front_counts, leave_one_out_counts,
 
 # Residuals drawn for each resampled curve: enough that the band's edge is not the draw's own noise.
 RESIDUALS_PER_CURVE = 8
+# Share of refits that may fail before no interval is given.
+MOST_FAILED = 0.1
 # Clusters needed beyond the parameters: with fewer, all resamples are nearly alike and their spread says nothing.
 SPARE_CLUSTERS = 2
 
@@ -240,7 +242,8 @@ def bootstrap_points(
     draws, n_failed = _refits(form, everything, optimum, counts, frontier)
     left = _refits(form, everything, optimum, leave_one_out_counts(everything), frontier)[0]
     result = Intervals(fitted, n_resamples, n_failed, level, method, seed, {}, None, draws, left)
-    if not len(draws):
+    if not len(draws) or n_failed > MOST_FAILED * n_resamples:
+        # What failed is not a random part: the survivors would agree with each other too well.
         return result
     return _with_intervals(result)
 

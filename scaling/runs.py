@@ -6,6 +6,7 @@ with the same column names fits just as well; columns that are not listed here p
 
 from __future__ import annotations
 
+import csv
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("reason", "text", "", "why it ended so, empty when finished"),
     Column("width", "count", "", "width of the model"),
     Column("depth", "count", "", "depth of the model"),
-    Column("n_params", "count", "", "trainable, non-zero parameters after the technique"),
+    Column("n_params", "count", "", "trainable parameters, without those that the technique cut away"),
     Column("n_train", "count", "examples", "training examples"),
     Column("n_test", "count", "examples", "test examples"),
     Column("epochs", "positive", "", "passes over the training examples"),
@@ -168,7 +169,7 @@ def read_runs(path: str | Path) -> pd.DataFrame:
         source = found[0]
     if not source.exists():
         raise ValueError(f"there is no file {source}; give a results folder, a .parquet or a .csv")
-    readers = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
+    readers = {".parquet": pd.read_parquet, ".csv": _read_csv}
     if source.suffix not in readers:
         raise ValueError(f"{source} ends in {source.suffix!r}; a runs table is .parquet or .csv")
     try:
@@ -186,6 +187,21 @@ def read_runs(path: str | Path) -> pd.DataFrame:
         return check_runs(frame)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
+
+
+def _read_csv(source: Path) -> pd.DataFrame:
+    with source.open(encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file)
+        header = next(lines, [])
+        longest = max((len(line) for line in lines), default=0)
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+        raise ValueError(f"its header is {header[0]!r}; cells are separated by commas")
+    if longest > len(header):
+        raise ValueError(f"a row has more cells than its header ({longest} and {len(header)}); remove trailing commas")
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise ValueError(f"the column {twice[0]!r} stands there twice; drop one")
+    return pd.read_csv(source, index_col=False)
 
 
 def cell_columns(table: pd.DataFrame) -> list[str]:

@@ -85,8 +85,10 @@ def test_only_failed_trials_are_to_be_run_again(tmp_path):
     """Divergence and a stop are results; a failure is tried again."""
     for status in ("finished", "diverged", "stopped", "failed"):
         write_record(tmp_path, record(f"trial-{status}", status))
+    (tmp_path / "of-another-grid.json").write_text("damaged")
+    ids = ["trial-finished", "trial-diverged", "trial-stopped", "trial-failed", "absent"]
 
-    assert final_ids(tmp_path) == {"trial-finished", "trial-diverged", "trial-stopped"}
+    assert final_ids(tmp_path, ids) == {"trial-finished", "trial-diverged", "trial-stopped"}
     assert final_record(tmp_path, "trial-failed") is None
     assert final_record(tmp_path, "absent") is None
     assert final_record(tmp_path, "trial-diverged")["status"] == "diverged"
@@ -94,7 +96,7 @@ def test_only_failed_trials_are_to_be_run_again(tmp_path):
 
 def test_a_folder_that_is_not_there_holds_no_records(tmp_path):
     """The first start of a sweep finds nothing done."""
-    assert final_ids(tmp_path / "absent") == set()
+    assert final_ids(tmp_path / "absent", ["a", "b"]) == set()
     assert list(read_records(tmp_path / "absent")) == []
 
 

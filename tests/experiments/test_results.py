@@ -170,4 +170,42 @@ def test_a_sweep_in_which_nothing_finished_says_why(tmp_path):
 
     with pytest.raises(ValueError, match=r"none of the 2 trials finished.*the data set vanished"):
         fit_runs(path, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert len(pd.read_csv(tmp_path / "out" / "runs.csv")) == 2
+
+
+def test_an_interval_that_most_resamples_did_not_reach_is_not_given(tmp_path):
+    """Three cells resample to too few distinct ones most of the time: no number, and the count in words."""
+    path = tmp_path / "runs.csv"
+    path.write_text("train_flops,test_error,cell\n1e8,0.5,a\n1e9,0.4,b\n1e10,0.31,c\n1e10,0.9,d\n")
+    analysis = fit_runs(path, laws=["power"], out=tmp_path / "out").analysis
+
+    assert analysis.fits[0].exponent is None
+    assert "resamples" in analysis.sentences[0]
+    assert "to the power" not in analysis.sentences[0]
+
+
+def test_a_finished_run_without_an_error_is_said(tmp_path):
+    """An empty cell is not a run that vanishes."""
+    runs = table()
+    runs.loc[3, "test_error"] = np.nan
+    path = tmp_path / "runs.csv"
+    runs.to_csv(path, index=False)
+
+    assert "1 finished trials are not in the fit" in fit_runs(path, out=tmp_path / "out").analysis.sentences[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("train_flops,test_error\n1e9,0.5,\n1e10,0.4,\n", "more cells than its header"),
+        ("train_flops,test_error,test_error\n1e9,0.5,0.1\n", "twice"),
+        ("train_flops;test_error\n1e9;0.5\n", "separated by commas"),
+    ],
+)
+def test_a_csv_that_would_be_misread_is_refused(tmp_path, text, words):
+    """Shifted columns are worse than none."""
+    path = tmp_path / "runs.csv"
+    path.write_text(text)
+
+    with pytest.raises(ValueError, match=words):
+        fit_runs(path, out=tmp_path / "out")
