@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cluster.records import Record
-from cluster.tuning import TrialRequest
+from cluster.requests import TrialRequest
 
 
 def record_text(request: TrialRequest, function_bytes: bytes) -> str:

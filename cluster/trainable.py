@@ -16,7 +16,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from cluster.attempt import failed_record, prepare_worker, record_text
 from cluster.records import Record, final_record, read_record, record_path, write_record
-from cluster.tuning import SweepListener, TrialRequest
+from cluster.requests import SweepListener, TrialRequest
 
 # If the first trials are all given up, the fault lies with the workers, not with the trials.
 HOPELESS_TRIALS = 3

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from experiments.literature_commands import literature, project, theory
+from experiments.terminal import make_console
 
 app = typer.Typer(
     name="ninthpower",
@@ -79,7 +80,7 @@ def plan(
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=1))
     else:
-        print_plan(found, _console())
+        print_plan(found, make_console())
         _next(_this_command().replace(" plan ", " sweep ", 1))
 
 
@@ -110,10 +111,10 @@ def sweep(
         workers=workers,
         address=address,
         tracking_uri=tracking_uri,
-        console=_console(),
+        console=make_console(),
         quiet=quiet,
     )
-    print_analysis(finished.analysis, finished.folder, _console())
+    print_analysis(finished.analysis, finished.folder, make_console())
     if finished.outcome.interrupted or finished.outcome.n_failed:
         typer.echo(finished.outcome.sentence(_this_command()), err=True)
     where = finished.tracking_server
@@ -144,7 +145,7 @@ def fit(
     if as_json:
         typer.echo((found.folder / "fits.json").read_text(encoding="utf-8"), nl=False)
     else:
-        print_analysis(found.analysis, found.folder, _console())
+        print_analysis(found.analysis, found.folder, make_console())
 
 
 @app.command()
@@ -181,7 +182,7 @@ def runs(
     if as_json:
         typer.echo(table.to_json(orient="records", indent=1))
     else:
-        print_runs(table, limit, _console())
+        print_runs(table, limit, make_console())
 
 
 @app.command()
@@ -211,7 +212,7 @@ def calibrate(
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=1))
     else:
-        print_calibration(found, _console())
+        print_calibration(found, make_console())
 
 
 @app.command()
@@ -261,13 +262,6 @@ def _load(path: Path, overrides: list[str] | None) -> Any:
     from experiments.sweep import load_sweep
 
     return load_sweep(path, overrides or ())
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    # Where there is no terminal, tables get the room they need instead of 80 columns.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 def _this_command() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -167,10 +167,10 @@ def _say(answer: Answer, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(answer.to_dict(), indent=1, allow_nan=False))
         return
-    from experiments.cli import _console
     from experiments.printing import print_frame
+    from experiments.terminal import make_console
 
-    console: Any = _console()
+    console = make_console()
     for title, frame in answer.tables.items():
         print_frame(frame, title, console)
     for sentence in answer.sentences:

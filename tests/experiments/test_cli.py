@@ -4,45 +4,13 @@ import json
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from experiments.cli import main
-
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "experiments" / "sweeps" / "smoke.yaml"
 RUNS = "train_flops,test_error\n" + "".join(f"{10**power},{0.5 / 2**power}\n" for power in range(8))
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended, and what it wrote."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def ninthpower(monkeypatch, capsys, tmp_path):
-    """Run the command line as a person does in a folder, in this process so that imports are paid once."""
-
-    def run(*arguments, folder=tmp_path):
-        monkeypatch.chdir(folder)
-        monkeypatch.delenv("NINTHPOWER_DEBUG", raising=False)
-        monkeypatch.setattr(sys, "argv", ["ninthpower", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as ending:
-            code = ending.code or 0
-        written = capsys.readouterr()
-        return Done(code, written.out, written.err)
-
-    return run
 
 
 @pytest.fixture

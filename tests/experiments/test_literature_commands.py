@@ -2,45 +2,13 @@
 
 import importlib.util
 import json
-import sys
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.cli import main
 from experiments.torchvision_results import family_year
 from scaling import draw_runs
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended, and what it wrote."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def ninthpower(monkeypatch, capsys, tmp_path):
-    """Run the command line in this process, in an empty folder."""
-
-    def run(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.delenv("NINTHPOWER_DEBUG", raising=False)
-        monkeypatch.setattr(sys, "argv", ["ninthpower", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as ending:
-            code = ending.code or 0
-        written = capsys.readouterr()
-        return Done(code, written.out, written.err)
-
-    return run
 
 
 @pytest.fixture

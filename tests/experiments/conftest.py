@@ -1,0 +1,37 @@
+"""The command line, for the tests of every command."""
+
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from experiments.cli import main
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def ninthpower(monkeypatch, capsys, tmp_path):
+    """Run the command line as a person does in a folder, in this process so that imports are paid once."""
+
+    def run(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("NINTHPOWER_DEBUG", raising=False)
+        monkeypatch.setattr(sys, "argv", ["ninthpower", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as ending:
+            code = ending.code or 0
+        written = capsys.readouterr()
+        return Done(code, written.out, written.err)
+
+    return run
