@@ -132,12 +132,15 @@ def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
         "seed": 0,
         "status": "finished",
     }
+    # Built at once: assigning columns one by one takes pandas longer than checking them.
+    columns = {name: table[name] for name in table.columns}
     for name, values in completed.items():
-        if name not in table.columns:
-            table[name] = values
-    for name in table.columns:
+        if name not in columns:
+            columns[name] = pd.Series(values, index=table.index, name=name)
+    for name, values in columns.items():
         if name in _BY_NAME or str(name).startswith(PHASE_PREFIX):
-            table[name] = _checked(table[name], column(str(name)))
+            columns[name] = _checked(values, column(str(name)))
+    table = pd.DataFrame(columns, copy=False)
     repeated = table.loc[table["trial_id"].duplicated(), "trial_id"]
     if len(repeated):
         raise ValueError(f"row {repeated.index[0] + 1}: trial_id {repeated.iloc[0]!r} occurs twice; keep one")

@@ -1,0 +1,93 @@
+"""The runs table: completed, typed and checked, with the wrong cell named."""
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaling.runs import COLUMNS, cell_columns, check_runs, column, from_rows, label, read_runs
+
+
+def table(**changes):
+    """Three runs of a stranger's."""
+    return pd.DataFrame({"train_flops": [1e9, 2e9, 4e9], "test_error": [0.5, 0.4, 0.3], **changes})
+
+
+def test_what_a_fit_needs_is_completed():
+    """Ids by row, seed 0, finished; the rest stays as it is."""
+    checked = check_runs(table(mine=["a", "b", "c"]))
+
+    assert list(checked["trial_id"]) == ["row-000001", "row-000002", "row-000003"]
+    assert set(checked["seed"]) == {0}
+    assert set(checked["status"]) == {"finished"}
+    assert list(checked["mine"]) == ["a", "b", "c"]
+
+
+def test_the_table_that_is_handed_in_is_not_changed():
+    """Checking returns a new one."""
+    original = table()
+    check_runs(original)
+
+    assert list(original.columns) == ["train_flops", "test_error"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"test_error": [0.5, 40.0, 0.3]}, r"row 2: test_error is 40.0, but it lies in \[0, 1\]"),
+        ({"train_flops": [1e9, -1.0, 1e9]}, "row 2: train_flops is -1.0"),
+        ({"train_flops": [1e9, float("inf"), 1e9]}, "row 2: train_flops is inf"),
+        ({"train_flops": [1e9, "many", 1e9]}, "row 2: train_flops is 'many'"),
+        ({"n_params": [10, 10.5, 10]}, "row 2: n_params is 10.5, but it is a whole number"),
+        ({"status": ["finished", "done", "finished"]}, "row 2: status is 'done'"),
+        ({"energy_source": ["measured", "guessed", None]}, "row 2: energy_source is 'guessed'"),
+        ({"train_flops_teacher": [1.0, -2.0, 1.0]}, "row 2: train_flops_teacher is -2.0"),
+        ({"trial_id": ["a", "b", "a"]}, "row 3: trial_id 'a' occurs twice"),
+    ],
+)
+def test_a_wrong_cell_is_named(changes, words):
+    """Row, column, value and what is allowed."""
+    with pytest.raises(ValueError, match=words):
+        check_runs(table(**changes))
+
+
+def test_unknown_cells_stay_empty():
+    """An unknown energy is not 0, an unknown count not a fraction."""
+    checked = check_runs(table(energy_joules=[1.0, None, 3.0], n_test=[10, None, 30]))
+
+    assert checked["energy_joules"].isna().tolist() == [False, True, False]
+    assert checked["n_test"].isna().tolist() == [False, True, False]
+
+
+@given(st.permutations(["width", "seed", "train_flops", "test_error", "train_flops_train", "zebra"]))
+def test_a_table_from_rows_has_known_columns_first(order):
+    """In the order of the contract, phases behind them, strangers last."""
+    values = {"width": 8, "seed": 1, "train_flops": 1.0, "test_error": 0.1, "train_flops_train": 1.0, "zebra": 3}
+    built = from_rows([{name: values[name] for name in order}])
+    known = [one.name for one in COLUMNS if one.name in built.columns and one.name in values]
+
+    assert [name for name in built.columns if name in values] == [*known, "train_flops_train", "zebra"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_what_is_written_is_read(tmp_path, suffix):
+    """Both kinds of file hold the same table."""
+    checked = check_runs(table(n_test=[100, None, 100]))
+    path = tmp_path / f"runs{suffix}"
+    checked.to_csv(path, index=False) if suffix == ".csv" else checked.to_parquet(path, index=False)
+
+    pd.testing.assert_frame_equal(read_runs(path), checked)
+
+
+def test_cells_are_told_apart_by_the_settings_a_table_has():
+    """The hash where there is one."""
+    assert cell_columns(table(cell=["a", "a", "b"], width=[1, 1, 2])) == ["cell"]
+    assert cell_columns(table(width=[1, 1, 2], depth=[1, 1, 1])) == ["width", "depth"]
+
+
+def test_columns_are_described_and_called_by_name():
+    """Phases have columns of their own; a near miss is suggested."""
+    assert column("train_flops_prune-finetune").unit == "FLOP"
+    assert label("train_flops") == "training compute"
+    with pytest.raises(ValueError, match="did you mean 'train_flops'"):
+        column("train_flop")
