@@ -82,7 +82,10 @@ def test_every_trial_leaves_a_record_and_is_heard_of_once(ray_session, tmp_path)
     assert (outcome.n_requested, outcome.n_already_done, dict(outcome.statuses)) == (12, 0, {"finished": 12})
     assert sorted(records) == [request.trial_id for request in requests(12)]
     assert sorted(diary.started_ids[:2]) == ["trial-000", "trial-001"]
-    assert diary.started_ids[2:] == [f"trial-{n:03d}" for n in range(2, 12)]
+    # Two workers may report in either order, so a trial is heard of at most one place from its own.
+    places = {trial_id: place for place, trial_id in enumerate(diary.started_ids)}
+    assert sorted(places) == sorted(records)
+    assert all(abs(places[f"trial-{n:03d}"] - n) <= 1 for n in range(2, 12))
     assert sorted(record["trial_id"] for record in diary.records) == sorted(records)
     assert all(record == records[record["trial_id"]] for record in diary.records)
     assert len({record["pid"] for record in records.values()}) == 2

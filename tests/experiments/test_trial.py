@@ -245,5 +245,6 @@ def test_latency_is_per_example_and_leaves_the_mode_alone():
 
     model = Slow().train()
 
-    assert measure_latency(model, torch.zeros(1, 1, 8, 8)) == pytest.approx(0.001, rel=0.3)
+    # A sleep is never shorter than asked, and longer on a busy machine.
+    assert 0.001 <= measure_latency(model, torch.zeros(1, 1, 8, 8)) < 0.004
     assert model.training
