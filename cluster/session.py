@@ -157,6 +157,8 @@ def connect(
     if address is not None and address.startswith("ray://"):
         raise ValueError(f"{address} is a Ray Client address; run on a node of the cluster with --address auto")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Ray runs workers at niceness 15, so that anything else on the machine slows them and skews their times.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     if ray.is_initialized():
