@@ -4,7 +4,8 @@ SWEEP ?= experiments/sweeps/digits.yaml
 RESULTS ?= results
 BIN := .venv/bin
 
-.PHONY: help install sweep plan fit report runs ui test lint types format clean
+.PHONY: help install sweep plan fit report runs ui test test-faults lint types format clean
+.PHONY: cluster-up submit cluster-ui cluster-down
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,6 +30,26 @@ ui: .venv/installed  ## Open the MLflow UI on the results
 
 test: .venv/installed  ## Run the tests
 	@$(BIN)/python -m pytest
+
+test-faults: .venv/installed  ## Break machines, disks and servers, and see that nothing is lost (minutes)
+	@$(BIN)/python -m pytest -m faults
+
+cluster-up: .venv/installed  ## Start the cluster of ray-cluster.yaml (AWS)
+	@$(BIN)/python -c 'import boto3' 2>/dev/null || $(BIN)/python -m pip install --quiet boto3
+	@$(BIN)/ray get-auth-token --generate > /dev/null && chmod 600 ~/.ray/auth_token
+	@$(BIN)/python deploy/aws.py ray-cluster.yaml .ray-cluster.aws.yaml
+	@RAY_AUTH_MODE=token $(BIN)/ray up --yes .ray-cluster.aws.yaml
+	@echo 'next: make cluster-ui in another terminal, then make submit SWEEP=$(SWEEP)'
+
+submit: .venv/installed  ## Run a sweep on the cluster and bring its results home (SWEEP=file.yaml)
+	@RAY_AUTH_MODE=token $(BIN)/ninthpower submit $(SWEEP) --results $(RESULTS)
+
+cluster-ui: .venv/installed  ## Tunnel to the cluster: jobs on 127.0.0.1:8265, MLflow on 127.0.0.1:5000
+	@echo 'Ray on http://127.0.0.1:8265, MLflow on http://127.0.0.1:5000 (end it with Ctrl-C)'
+	@$(BIN)/ray attach .ray-cluster.aws.yaml --port-forward 8265 --port-forward 5000
+
+cluster-down: .venv/installed  ## End the cluster; results in the bucket stay
+	@$(BIN)/ray down --yes .ray-cluster.aws.yaml
 
 lint: .venv/installed  ## Check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
