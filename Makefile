@@ -8,7 +8,7 @@ BIN := .venv/bin
 .PHONY: cluster-up submit cluster-ui cluster-down
 
 help:  ## Say what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 install: .venv/installed  ## Make .venv with the pinned dependencies
 
