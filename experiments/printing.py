@@ -57,7 +57,7 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
 
 def print_analysis(analysis: Analysis, folder: Path, console: Console) -> None:
     """Print the frontier, the laws, the answer and where everything lies."""
-    from experiments.results import fits_view, frontier_view
+    from experiments.findings import fits_view, frontier_view
 
     print_frame(frontier_view(analysis.front, analysis.settings), "frontier", console, limit=FRONTIER_ROWS)
     print_frame(fits_view(analysis.fits), "laws", console)

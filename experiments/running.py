@@ -15,15 +15,14 @@ import pandas as pd
 from rich.console import Console
 
 from cluster.records import final_ids
+from experiments.background import background_of
 from experiments.results import (
     SWEEP_FILE,
     TRIALS_FOLDER,
     Analysis,
     analyse,
-    provenance_of,
     read_results,
     save_sweep,
-    table_provenance,
 )
 from experiments.sweep import FitSpec, SweepSpec
 from scaling.runs import label
@@ -136,7 +135,7 @@ def run_sweep(
             sweep, machine, folder=folder, workers=workers, address=address, console=console, quiet=quiet,
             listeners=[tracker],
         )  # fmt: skip
-    analysis = fit_runs(folder).analysis
+    analysis = fit_runs(folder, tracking_uri=tracking_uri).analysis
     problem = deliver(tracker, sweep, folder, analysis)
     if problem:
         console.print(problem)
@@ -249,6 +248,7 @@ def fit_runs(
     error: str | None = None,
     laws: Sequence[str] | None = None,
     out: Path | None = None,
+    tracking_uri: str | None = None,
 ) -> FittedRuns:
     """Fit and report a results folder or a table of runs.
 
@@ -261,9 +261,11 @@ def fit_runs(
         update={name: value for name, value in asked.items() if value is not None}
     )
     folder = out or (path if path.is_dir() else path.with_suffix(""))
-    provenance = provenance_of(sweep, records) if sweep else table_provenance(path)
     title = f"{sweep.name if sweep else path.name}: {label(settings.error)} against {label(settings.cost)}"
-    return FittedRuns(analyse(runs, settings, folder, title=title, provenance=provenance), folder)
+    store = f"sqlite:///{path.absolute().parent / STORE_NAME}"
+    uri = tracking_uri or (sweep.tracking.uri if sweep else None) or store
+    background = background_of(path, sweep, records, title=title, tracking_uri=uri)
+    return FittedRuns(analyse(runs, settings, folder, background=background), folder)
 
 
 def select_runs(
@@ -274,7 +276,7 @@ def select_runs(
     Raises:
         ValueError: If a column is not in the table, or no run has the status.
     """
-    from experiments.results import trials_view
+    from experiments.findings import trials_view
     from scaling.runs import STATUSES
 
     table, sweep, _ = read_results(path)

@@ -1,0 +1,69 @@
+"""What is known of some runs beside their table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from cluster.records import Record
+from experiments.provenance import provenance_of, table_provenance
+from experiments.run_links import run_links
+from experiments.sweep import SweepSpec
+from scaling.report import ReportFigure, ReportTable, ReportText
+
+CURVE_COLUMNS = ("train_flops", "validation_error")
+# Parts of the page that another study of the same runs brings.
+Parts = Sequence[ReportText | ReportFigure | ReportTable]
+
+
+@dataclass(frozen=True)
+class Background:
+    """What is known of the runs beside their table.
+
+    Attributes:
+        title: Heading of the page.
+        provenance: What is needed to run them again.
+        curves: Error along the training of each trial: ``trial_id``, ``train_flops``, ``validation_error``.
+        links: Address of each trial's run in MLflow.
+        ours: Whether this program ran the trials.
+        comparison: Parts of the page that compare techniques.
+    """
+
+    title: str
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    curves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    links: Mapping[str, str] = field(default_factory=dict)
+    ours: bool = False
+    comparison: Parts = ()
+
+
+def background_of(
+    path: Path, sweep: SweepSpec | None, records: Sequence[Record], *, title: str, tracking_uri: str
+) -> Background:
+    """Gather it from a results folder, or from the little that a table of elsewhere says.
+
+    Args:
+        path: Results folder, or file of the runs table.
+        sweep, records: As `experiments.results.read_results` returns them.
+        title: Heading of the page.
+        tracking_uri: Where the sweep's runs are delivered to.
+    """
+    if sweep is None:
+        return Background(title, table_provenance(path))
+    ids = [str(record["trial_id"]) for record in records]
+    links = run_links(path.absolute(), ids, uri=tracking_uri, experiment=sweep.experiment)
+    return Background(title, provenance_of(sweep, records), training_curves(records), links, ours=True)
+
+
+def training_curves(records: Sequence[Record]) -> pd.DataFrame:
+    """One row per measurement during training, of the trials that kept them."""
+    rows = [
+        {"trial_id": record["trial_id"], **{name: point[name] for name in CURVE_COLUMNS}}
+        for record in records
+        for point in record.get("curve", ())
+        if all(point.get(name) is not None for name in CURVE_COLUMNS)
+    ]
+    return pd.DataFrame(rows, columns=["trial_id", *CURVE_COLUMNS])

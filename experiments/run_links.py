@@ -1,0 +1,27 @@
+"""Where each trial's run is found in the MLflow UI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import quote
+
+from cluster.delivery_log import DeliveryLog
+
+# Where `ninthpower ui` serves a store on this machine unless another port is given.
+LOCAL_UI = "http://127.0.0.1:5000"
+
+
+def run_links(folder: Path, trial_ids: Iterable[str], *, uri: str, experiment: str) -> dict[str, str]:
+    """Address of the run of each delivered trial; trials that MLflow has not yet are absent.
+
+    Args:
+        folder: Results folder of the sweep, which holds the note of what was delivered.
+        trial_ids: Trials to look up.
+        uri: Tracking server or database the sweep delivers to. A database is seen through `ninthpower ui`.
+        experiment: Name of the MLflow experiment.
+    """
+    log = DeliveryLog(folder, uri, experiment)
+    base = uri.rstrip("/") if uri.startswith(("http://", "https://")) else LOCAL_UI
+    found = {trial_id: log.find(trial_id) for trial_id in trial_ids}
+    return {name: f"{base}/#/runs/{quote(one.run_id)}" for name, one in found.items() if one is not None}

@@ -1,0 +1,65 @@
+"""Projections as fans: a law beyond its data, with bands that widen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from scaling.bootstrap import Intervals
+from scaling.figures.style import PALETTE, log_axis, say_instead
+
+LEVELS = (0.95, 0.8, 0.5)
+FAN_POINTS = 80
+
+
+def fan_table(intervals: Intervals, *, decades: float = 2.0) -> pd.DataFrame:
+    """The numbers behind `plot_fan`: cost, decades beyond the data, the law, and the ends at each level.
+
+    Raises:
+        ValueError: If the fit may not be quoted or has no draws.
+    """
+    fitted = intervals.fit
+    if not fitted.converged or not len(intervals.draws):
+        raise ValueError(f"the {fitted.law} law has no projection: {fitted.reason}")
+    cost = np.geomspace(fitted.cost_range[0], fitted.cost_range[1] * 10**decades, FAN_POINTS)
+    columns = {fitted.cost: cost, "decades_beyond": fitted.decades_beyond(cost), fitted.error: fitted.predict(cost)}
+    for level in LEVELS:
+        low, high = intervals.band(cost, level=level)
+        columns |= {f"low_{round(100 * level)}": low, f"high_{round(100 * level)}": high}
+    return pd.DataFrame(columns)
+
+
+def plot_fan(axes: Axes, intervals: Intervals, *, decades: float = 2.0) -> Axes:
+    """Draw a fitted law to some decades beyond its data as nested bands; the data end at the dotted line.
+
+    Args:
+        axes: Where to draw; both axes become logarithmic.
+        intervals: Bootstrapped fit of a law in one cost.
+        decades: How far beyond the dearest point fitted.
+    """
+    fitted = intervals.fit
+    if not fitted.converged or not len(intervals.draws):
+        return say_instead(axes, f"the {fitted.law} law has no projection: {fitted.reason}")
+    table = fan_table(intervals, decades=decades)
+    log_axis(axes, "x", fitted.cost)
+    log_axis(axes, "y", fitted.error)
+    for level, alpha in zip(LEVELS, (0.15, 0.22, 0.32), strict=True):
+        name = round(100 * level)
+        axes.fill_between(
+            table[fitted.cost], table[f"low_{name}"], table[f"high_{name}"], color=PALETTE[1], alpha=alpha, linewidth=0,
+            label=f"{name}% of resampled laws",
+        )  # fmt: skip
+    inside = table["decades_beyond"] == 0
+    axes.plot(table.loc[inside, fitted.cost], table.loc[inside, fitted.error], color=PALETTE[1], lw=1.6)
+    points = fitted.points
+    axes.plot(np.exp(points.x[0]), np.exp(points.y), "o", mfc="none", mec="black", ms=5, label="points fitted")
+    axes.axvline(fitted.cost_range[1], color="#555555", lw=1, dashes=(1, 2))
+    axes.annotate(
+        "end of the data", (fitted.cost_range[1], 0.98), xycoords=("data", "axes fraction"), xytext=(3, 0),
+        textcoords="offset points", fontsize=8, va="top", color="#555555",
+    )  # fmt: skip
+    # The central law says how deep the picture goes: a lower end at 0 would make it bottomless.
+    axes.set_ylim(bottom=float(table[fitted.error].min()) / 4)
+    axes.legend(loc="lower left", fontsize=8)
+    return axes

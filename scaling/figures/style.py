@@ -1,0 +1,120 @@
+"""The one style of all figures, and what they share: labels, percent axes, files with their numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from scaling.runs import column, label
+
+# Okabe and Ito's colours, told apart by the colour-blind, in an order that also steps in grey.
+PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+# Marks that differ in shape, so that a picture reads in grey too.
+MARKERS = ("o", "s", "^", "D", "P", "v", "X", "*")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)))
+# Above this many marks a scatter is a picture within the svg: thousands of paths would be megabytes.
+MOST_VECTOR_MARKS = 1500
+
+
+def style() -> dict[Any, Any]:
+    """Return the settings all figures share, for ``matplotlib.rc_context``."""
+    return {
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.grid.which": "major",
+        "grid.color": "#dddddd",
+        "grid.linewidth": 0.6,
+        "axes.axisbelow": True,
+        "legend.frameon": False,
+        "figure.constrained_layout.use": True,
+        "savefig.dpi": 200,
+        "svg.fonttype": "path",
+        "svg.hashsalt": "ninthpower",
+    }
+
+
+def axis_label(name: str) -> str:
+    """Label of a column of the runs table: its meaning in words, and its unit."""
+    words = label(name)
+    try:
+        unit = column(name).unit
+    except ValueError:
+        unit = ""
+    return f"{words} [{unit}]" if unit and unit not in words else words
+
+
+def column_kind(name: str) -> str:
+    """Kind of a column of the runs table, ``unknown`` for one it does not know."""
+    try:
+        return column(name).kind
+    except ValueError:
+        return "unknown"
+
+
+def log_axis(axes: Axes, which: str, name: str) -> None:
+    """Make one axis (``x`` or ``y``) logarithmic in a column, with its label; errors read in percent."""
+    getattr(axes, f"set_{which}scale")("log")
+    getattr(axes, f"set_{which}label")(axis_label(name))
+    if column_kind(name) == "fraction":
+        axis = getattr(axes, f"{which}axis")
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def percent_bar(bar: Colorbar) -> None:
+    """Let a logarithmic colour bar read in percent."""
+    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def mark_size(n_marks: int) -> float:
+    """Area of a mark: smaller where there are many."""
+    return max(4.0, min(18.0, 2500 / max(1, n_marks)))
+
+
+def say_instead(axes: Axes, sentence: str) -> Axes:
+    """Say in an empty figure why it is empty."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, sentence, ha="center", va="center", transform=axes.transAxes, wrap=True, color="#555555")
+    return axes
+
+
+def drawable(runs: pd.DataFrame, cost: str, error: str) -> pd.DataFrame:
+    """Trials with a cost and an error; zeros are lifted to half an example and marked ``is_zero``."""
+    shown = runs.loc[runs[cost].notna() & (runs[cost] > 0) & runs[error].notna()].copy()
+    shown["reported"] = shown[error]
+    shown["is_zero"] = shown[error] == 0
+    positive = shown.loc[~shown["is_zero"], error]
+    floor = positive.min() / 2 if len(positive) else 1.0
+    if "n_test" in shown.columns:
+        floor = (0.5 / shown["n_test"].astype(float)).fillna(floor)
+    shown[error] = shown[error].mask(shown["is_zero"], floor)
+    return shown.sort_values([cost, error], kind="stable")
+
+
+def save_figure(figure: Figure, table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+    """Write a figure as png and svg with its numbers as csv beside it; return the paths.
+
+    The same figure gives the same bytes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}{suffix}" for suffix in (".png", ".svg", ".csv")]
+    with rc_context(style()):
+        # Laid out once for both files: it takes longer than drawing.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        figure.savefig(paths[0], metadata={"Software": None})
+        figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
+    table.to_csv(paths[2], index=False)
+    return paths
