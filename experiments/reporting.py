@@ -116,7 +116,8 @@ def _over_the_grid(found: Found) -> list[_Drawing]:
         return []
     along, by = varied[:2]
     table = figures.slice_table(runs, along, by, error)
-    best = "" if len(varied) == 2 else f" Where {label(varied[2])} varies besides, the best is shown."
+    others = [label(name) for name in (*varied[2:], "technique") if name in runs.columns and runs[name].nunique() > 1]
+    best = f" Of several values of {' and '.join(others)}, the best is shown." if others else ""
     return [
         _Drawing(
             f"error_over_{along}_and_{by}", f"{label(error).capitalize()} over {label(along)} and {label(by)}",
@@ -177,7 +178,7 @@ def _split(found: Found) -> list[_Drawing]:
 
 def _fan(found: Found) -> list[_Drawing]:
     order = {} if found.tested is None else {str(law): place for place, law in enumerate(found.tested.scores["law"])}
-    quoted = [one for one in found.fits if one.fit.converged and len(one.draws) and one.exponent is not None]
+    quoted = [one for one in found.fits if one.exponent is not None]
     if not quoted:
         return []
     best = min(quoted, key=lambda one: order.get(one.fit.law, 0))

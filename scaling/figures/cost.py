@@ -10,7 +10,16 @@ import pandas as pd
 from matplotlib import colors
 from matplotlib.axes import Axes
 
-from scaling.figures.style import DASHES, MOST_VECTOR_MARKS, PALETTE, axis_label, drawable, log_axis, mark_size
+from scaling.figures.style import (
+    DASHES,
+    MOST_VECTOR_MARKS,
+    PALETTE,
+    axis_label,
+    drawable,
+    has_band,
+    log_axis,
+    mark_size,
+)
 
 if TYPE_CHECKING:
     from scaling.bootstrap import Intervals
@@ -51,9 +60,9 @@ def plot_error_against_cost(
     )  # fmt: skip
     for place, fitted in enumerate(one for one in intervals if one.fit.converged):
         _draw_law(axes, fitted, PALETTE[1 + place % 6], DASHES[place % len(DASHES)])
-    _draw_reference_slopes(axes, front, cost, error)
     # The trials say how far the picture goes; a wide band may leave it.
     axes.set_ylim(*_room(shown[error]))
+    _draw_reference_slopes(axes, front, cost, error)
     if points is not None:
         bar = axes.figure.colorbar(points, ax=axes, pad=0.01)
         bar.set_label(axis_label("n_params"))
@@ -78,7 +87,7 @@ def error_against_cost_table(
     for fitted in intervals:
         if fitted.fit.converged:
             grid = _cost_grid(fitted)
-            low, high = fitted.band(grid) if len(fitted.draws) else (np.nan, np.nan)
+            low, high = fitted.band(grid) if has_band(fitted) else (np.nan, np.nan)
             values = {"what": f"law {fitted.fit.law}", cost: grid, error: fitted.fit.predict(grid)}
             parts.append(pd.DataFrame({**values, "low": low, "high": high}))
     return pd.concat(parts, ignore_index=True)
@@ -104,12 +113,14 @@ def _draw_trials(axes: Axes, shown: pd.DataFrame, cost: str, error: str) -> Any:
 
 def _draw_law(axes: Axes, fitted: Intervals, colour: str, dashes: Any) -> None:
     grid = _cost_grid(fitted)
-    if len(fitted.draws):
+    if has_band(fitted):
         axes.fill_between(grid, *fitted.band(grid), color=colour, alpha=0.18, linewidth=0)
     exponent = fitted.exponent
     words = f"{fitted.fit.law} law"
     if fitted.fit.exponent is not None and exponent is not None:
         words += f", k = {fitted.fit.exponent:.2f} [{exponent.low:.2f}, {exponent.high:.2f}]"
+    elif not has_band(fitted):
+        words += ", no interval"
     axes.plot(grid, fitted.fit.predict(grid), color=colour, lw=1.6, ls=dashes, label=words)
 
 
@@ -119,13 +130,16 @@ def _draw_reference_slopes(axes: Axes, front: pd.DataFrame, cost: str, error: st
         return
     ordered = usable.sort_values(cost)
     start_cost, start_error = float(ordered[cost].iloc[0]), float(ordered[error].iloc[0])
-    ends = np.array([start_cost, float(ordered[cost].iloc[-1])])
+    end_cost, bottom = float(ordered[cost].iloc[-1]), axes.get_ylim()[0]
     for k, dashes in zip(REFERENCE_EXPONENTS, ((4, 2), (1, 2)), strict=True):
+        # A steep line leaves the picture at its bottom: it ends there, with its label.
+        leaves = start_cost * (start_error / (bottom * 1.02)) ** k
+        ends = np.array([start_cost, min(end_cost, leaves)])
         values = start_error * (ends / start_cost) ** (-1 / k)
         axes.plot(ends, values, color="#555555", lw=1, dashes=dashes, zorder=1)
         axes.annotate(
-            f"k = {k}", (ends[-1], values[-1]), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8,
-            color="#555555",
+            f"k = {k}", (ends[-1], values[-1]), xytext=(3, 4 if leaves < end_cost else 0), textcoords="offset points",
+            va="center", fontsize=8, color="#555555",
         )  # fmt: skip
 
 

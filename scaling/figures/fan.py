@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from scaling.bootstrap import Intervals
-from scaling.figures.style import PALETTE, log_axis, say_instead
+from scaling.figures.style import PALETTE, has_band, log_axis, say_instead
 
 LEVELS = (0.95, 0.8, 0.5)
 FAN_POINTS = 80
@@ -20,8 +20,8 @@ def fan_table(intervals: Intervals, *, decades: float = 2.0) -> pd.DataFrame:
         ValueError: If the fit may not be quoted or has no draws.
     """
     fitted = intervals.fit
-    if not fitted.converged or not len(intervals.draws):
-        raise ValueError(f"the {fitted.law} law has no projection: {fitted.reason}")
+    if not has_band(intervals):
+        raise ValueError(f"the {fitted.law} law has no projection: {_why(intervals)}")
     cost = np.geomspace(fitted.cost_range[0], fitted.cost_range[1] * 10**decades, FAN_POINTS)
     columns = {fitted.cost: cost, "decades_beyond": fitted.decades_beyond(cost), fitted.error: fitted.predict(cost)}
     for level in LEVELS:
@@ -39,8 +39,8 @@ def plot_fan(axes: Axes, intervals: Intervals, *, decades: float = 2.0) -> Axes:
         decades: How far beyond the dearest point fitted.
     """
     fitted = intervals.fit
-    if not fitted.converged or not len(intervals.draws):
-        return say_instead(axes, f"the {fitted.law} law has no projection: {fitted.reason}")
+    if not has_band(intervals):
+        return say_instead(axes, f"the {fitted.law} law has no projection: {_why(intervals)}")
     table = fan_table(intervals, decades=decades)
     log_axis(axes, "x", fitted.cost)
     log_axis(axes, "y", fitted.error)
@@ -63,3 +63,9 @@ def plot_fan(axes: Axes, intervals: Intervals, *, decades: float = 2.0) -> Axes:
     axes.set_ylim(bottom=float(table[fitted.error].min()) / 4)
     axes.legend(loc="lower left", fontsize=8)
     return axes
+
+
+def _why(intervals: Intervals) -> str:
+    if not intervals.fit.converged:
+        return intervals.fit.reason
+    return f"{intervals.n_failed} of {intervals.n_resamples} refits failed, so it has no interval"

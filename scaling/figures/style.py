@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from matplotlib import rc_context
@@ -13,6 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from scaling.runs import column, label
+
+if TYPE_CHECKING:
+    from scaling.bootstrap import Intervals
 
 # Okabe and Ito's colours, told apart by the colour-blind, in an order that also steps in grey.
 PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
@@ -76,6 +79,11 @@ def percent_bar(bar: Colorbar) -> None:
     bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def has_band(intervals: Intervals) -> bool:
+    """Whether a fit has bands: the refits that survived where most failed agree too well to be one."""
+    return bool(intervals.fit.converged and len(intervals.draws) and intervals.parameters)
 
 
 def mark_size(n_marks: int) -> float:

@@ -149,7 +149,7 @@
     if (front.length > 1)
       element("path", { class: "front", d: line(front.map((c) => c.cost), front.map((c) => lift(c.first, c.error))) }, inner);
     for (const cell of front)
-      element("circle", { class: "ring", cx: px(cell.cost), cy: py(lift(cell.first, cell.error)), r: 5 }, inner);
+      element("circle", { class: "ring", cx: px(cell.cost), cy: py(lift(cell.first, cell.error)), r: width < 600 ? 3.5 : 5 }, inner);
     shown.forEach((law) => {
       const colour = hue(1 + laws.indexOf(law));
       element("path", { class: "law", stroke: colour, d: line(law.x, law.y), "data-law": law.law,

@@ -130,7 +130,7 @@ def _law(intervals: Intervals) -> dict[str, Any]:
     if found.converged:
         cost = np.geomspace(*found.cost_range, LAW_POINTS)
         curve |= {"x": cost.tolist(), "y": found.predict(cost).tolist()}
-        if len(intervals.draws):
+        if len(intervals.draws) and intervals.parameters:
             low, high = intervals.band(cost)
             if np.isfinite(low).all() and np.isfinite(high).all():
                 curve |= {"low": low.tolist(), "high": high.tolist()}
