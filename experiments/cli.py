@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from experiments.literature_commands import literature, project, theory
+from experiments.output_commands import export, init
 from experiments.terminal import make_console
 
 app = typer.Typer(
@@ -229,7 +230,7 @@ def ui(
     serve_ui(results, port)
 
 
-for command in (literature, project, theory):
+for command in (literature, project, theory, init, export):
     app.command()(command)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +44,61 @@ def _replace(path: Path, write: Callable[[Path], object]) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     return path
+
+
+def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path, kind: str) -> list[Path]:
+    """Write named tables as ``csv``, ``parquet`` or ``latex`` files of their names; return the paths.
+
+    Raises:
+        ValueError: If the kind is none of these.
+    """
+    writers: dict[str, tuple[str, Callable[[pd.DataFrame, Path], object]]] = {
+        "csv": (".csv", lambda table, path: table.to_csv(path, index=False)),
+        "parquet": (".parquet", lambda table, path: _plain(table).to_parquet(path, index=False)),
+        "latex": (".tex", lambda table, path: path.write_text(latex_table(table), encoding="utf-8")),
+    }
+    if kind not in writers:
+        raise ValueError(f"the format is {kind!r}; it is one of {', '.join(writers)}")
+    suffix, write = writers[kind]
+
+    def written(name: str, table: pd.DataFrame) -> Path:
+        return _replace(folder / f"{name}{suffix}", lambda temporary: write(table, temporary))
+
+    return [written(name, table) for name, table in tables.items()]
+
+
+def latex_table(table: pd.DataFrame) -> str:
+    r"""A table for a paper, with the rules of the package booktabs; numbers to four digits, as ``$1.2\cdot10^{9}$``."""
+    numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in table.columns]
+    layout = "".join("r" if is_number else "l" for is_number in numeric)
+    lines = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule", _latex_row(map(_latex_text, table.columns)), r"\midrule"]
+    lines += [_latex_row(map(_latex_cell, row)) for row in table.itertuples(index=False, name=None)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _latex_row(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_cell(value: object) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return "--"
+    if isinstance(value, float) and not math.isinf(value):
+        digits, _, power = f"{value:.4g}".partition("e")
+        return rf"${digits}\cdot10^{{{int(power)}}}$" if power else f"${digits}$"
+    return _latex_text(value)
+
+
+def _latex_text(value: object) -> str:
+    return "".join(_LATEX_ESCAPES.get(letter, letter) for letter in str(value))
+
+
+_LATEX_ESCAPES = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+}  # fmt: skip
+
+
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    """Tuples become lists: parquet knows no others."""
+    return table.map(lambda value: list(value) if isinstance(value, tuple) else value)
