@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from scaling.estimate import Optimum
-from scaling.fit import Fit, fit_points, input_label, points_of
+from scaling.fit import Fit, counted, fit_points, input_label, points_of
 from scaling.interval import METHODS, Interval, Method, interval_bounds
 from scaling.laws import get_law
 from scaling.laws.base import Array, Law
@@ -134,14 +134,15 @@ class Intervals:
         if not len(self.draws):
             return [("resampling", f"no interval: {self._why_none()}")]
         failed = f"{self.n_failed} of {self.n_resamples} refits failed"
-        return [*facts, ("resampling", f"{failed}; {self.fit.n_cells} clusters; {self.method}")]
+        return [*facts, ("resampling", f"{failed}; {counted(self.fit.n_cells, 'cluster')}; {self.method}")]
 
     def _why_none(self) -> str:
         if self.fit.optimum is None:
             return self.fit.reason
         if self.fit.n_cells < self.fit.form.n_parameters + SPARE_CLUSTERS:
             return (
-                f"{self.fit.n_cells} clusters for {self.fit.form.n_parameters} parameters are too few to resample, "
+                f"{counted(self.fit.n_cells, 'cluster')} for {counted(self.fit.form.n_parameters, 'parameter')} "
+                "are too few to resample, "
                 f"at least {self.fit.form.n_parameters + SPARE_CLUSTERS} are needed"
             )
         return f"none of {self.n_resamples} refits found an optimum"

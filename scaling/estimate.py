@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from scaling.laws.base import Array, Law
 from scaling.points import Points, sampling_variance
-from scaling.solver import Problem, derivatives, solve
+from scaling.solver import FAR, Problem, derivatives, solve
 
 # Normal scale of a median absolute deviation.
 MAD_TO_SIGMA = 1.4826
@@ -17,7 +17,8 @@ MAD_TO_SIGMA = 1.4826
 LEAST_SIGMA = 1e-9
 # Starts are screened on a sample of this many points when there are more.
 SCREENING_POINTS = 100
-SCREENING_STEPS = 25
+# Steps of the screening; after each part, starts that have come to the same curve go on as one.
+SCREENING_STEPS = (6, 6, 12, 24)
 SCREENING_TOLERANCE = 1e-2
 # Curves closer than this share of the scatter everywhere are one start.
 SAME_CURVE = 0.05
@@ -42,6 +43,7 @@ class Optimum:
         information: Gauss-Newton curvature.
         held: Which parameters rest on a bound.
         n_agreeing: Starts that ended here.
+        starts: Where they began.
         n_starts: Starts tried.
         rivals: Coordinates of starts with the same objective and other parameters.
         converged: Whether the solver met its tolerance.
@@ -60,6 +62,7 @@ class Optimum:
     rivals: Array
     converged: bool
     known_variance: Array
+    starts: Array
 
     @property
     def condition_number(self) -> float:
@@ -86,11 +89,11 @@ def minimise(law: Law, points: Points, *, multiplicity: Array | None = None) -> 
     x = points.x - centre[:, None]
     counts = np.ones(points.n_points) if multiplicity is None else multiplicity
     lower, upper = law.bounds(x, points.y)
-    wide = Problem(x, points.y, np.ones(points.n_points), counts, lower, upper, threshold=1e9)
+    wide = Problem(x, points.y, np.ones(points.n_points), counts, lower, upper, threshold=np.inf)
     proposed = proposed_starts(law, x, points.y, counts)
     starts, group_sizes = distinct_starts(law, proposed, wide)
-    relative = estimate_sigma(law, starts[:1], wide, points)
-    problem = Problem(x, points.y, relative, counts, lower, upper)
+    sigma, starts[0] = estimate_sigma(law, starts[0], wide, points)
+    problem = Problem(x, points.y, sigma, counts, lower, upper)
     found = solve(law, starts, problem, max_steps=START_STEPS)
     best = int(np.argmin(np.where(np.isnan(found.objective), np.inf, found.objective)))
     found_again = solve(law, found.theta[best : best + 1], problem, tolerance=1e-10, max_steps=300)
@@ -100,7 +103,7 @@ def minimise(law: Law, points: Points, *, multiplicity: Array | None = None) -> 
     return Optimum(
         theta, centre, problem, objective, gradient, curvature, information, held,
         agreeing, proposed.shape[0], rivals, bool(found_again.converged[0]),
-        known_variance(law, theta[None], x, points),
+        known_variance(law, theta[None], x, points), proposed,
     )  # fmt: skip
 
 
@@ -120,26 +123,39 @@ def distinct_starts(law: Law, starts: Array, wide: Problem) -> tuple[Array, NDAr
     Returns:
         The distinct starts, best first, and how many of those proposed each stands for.
     """
-    problem = _sample(wide)
-    found = solve(law, starts, problem, tolerance=SCREENING_TOLERANCE, max_steps=SCREENING_STEPS)
-    order = np.argsort(np.where(np.isnan(found.objective), np.inf, found.objective), kind="stable")
-    theta, objective = found.theta[order], found.objective[order]
-    spread = np.sqrt(2.0 * max(float(objective[0]), 0.0) / problem.y.size) if np.isfinite(objective[0]) else 1.0
+    problem = sample(wide)
+    sizes = np.ones(len(starts), dtype=np.int64)
+    for n_steps in SCREENING_STEPS:
+        found = solve(law, starts, problem, tolerance=SCREENING_TOLERANCE, max_steps=n_steps, damping=FAR)
+        order = np.argsort(np.where(np.isnan(found.objective), np.inf, found.objective), kind="stable")
+        starts, objective = found.theta[order], found.objective[order]
+        spread = np.sqrt(2.0 * max(float(objective[0]), 0.0) / problem.y.size) if np.isfinite(objective[0]) else 1.0
+        kept, group = _one_of_each_curve(law, starts, problem, SAME_CURVE * spread)
+        sizes = np.bincount(group, weights=sizes[order]).astype(np.int64)
+        starts = starts[kept]
+        if found.converged.all():
+            break
+    return starts, sizes
+
+
+def _one_of_each_curve(
+    law: Law, theta: Array, problem: Problem, tolerance: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Positions of the first of each group of like curves, and the group of each."""
     with np.errstate(all="ignore"):
         curves = law.evaluate(theta, problem.x)
-    kept: list[int] = []
-    sizes: list[int] = []
-    for i, curve in enumerate(curves):
-        same = np.abs(curves[kept] - curve).max(axis=1) < SAME_CURVE * spread if kept else np.zeros(0, dtype=bool)
-        if same.any():
-            sizes[int(np.argmax(same))] += 1
-        else:
-            kept.append(i)
-            sizes.append(1)
-    return theta[kept], np.array(sizes, dtype=np.int64)
+        kept: list[int] = []
+        group = np.full(len(theta), -1, dtype=np.intp)
+        while (left := np.flatnonzero(group < 0)).size:
+            same = np.abs(curves[left] - curves[left[0]]).max(axis=1) < tolerance
+            # A curve without values is like no other, nor like itself.
+            same[0] = True
+            group[left[same]] = len(kept)
+            kept.append(int(left[0]))
+    return np.array(kept, dtype=np.intp), group
 
 
-def _sample(wide: Problem) -> Problem:
+def sample(wide: Problem) -> Problem:
     """The problem on at most SCREENING_POINTS of its points."""
     if wide.y.size <= SCREENING_POINTS:
         return wide
@@ -151,25 +167,30 @@ def _sample(wide: Problem) -> Problem:
     )  # fmt: skip
 
 
-def estimate_sigma(law: Law, start: Array, wide: Problem, points: Points) -> Array:
-    """Standard deviation of each point's log error: the test set's share and one scale for the rest."""
-    theta = start
-    n_parameters = law.n_parameters
-    correction = np.sqrt(points.n_points / max(points.n_points - n_parameters, 1))
+def estimate_sigma(law: Law, start: Array, wide: Problem, points: Points) -> tuple[Array, Array]:
+    """Standard deviation of each point's log error: the test set's share and one scale for the rest.
+
+    Begins at the least-squares optimum near a start.
+
+    Returns:
+        The standard deviations, (n_points,), and the coordinates they were read at, nearly those of the optimum.
+    """
+    theta = solve(law, start[None], wide, tolerance=1e-3, max_steps=START_STEPS).theta
+    correction = np.sqrt(points.n_points / max(points.n_points - law.n_parameters, 1))
     sigma = wide.sigma
     for _ in range(SCALE_ROUNDS):
         prediction = law.evaluate(theta, wide.x)[0]
         known = known_variance(law, theta, wide.x, points)
         sigma = combined_sigma((points.y - prediction) * correction, known)
-        theta = solve(
-            law, theta, Problem(wide.x, wide.y, sigma, wide.multiplicity, wide.lower, wide.upper),
-            tolerance=1e-2, max_steps=30, flat=1e-4,
-        ).theta  # fmt: skip
-    return sigma
+        problem = Problem(wide.x, wide.y, sigma, wide.multiplicity, wide.lower, wide.upper)
+        theta = solve(law, theta, problem, tolerance=1e-2, max_steps=30, flat=1e-4).theta
+    return sigma, theta[0]
 
 
 def known_variance(law: Law, theta: Array, x: Array, points: Points) -> Array:
     """Variance of each log error that is known beforehand: the test set's size, few seeds in a cell."""
+    if not np.isfinite(points.n_test).any():
+        return _seed_share(points)
     return sampling_variance(law.evaluate(theta, x)[0], points.n_test) + _seed_share(points)
 
 
@@ -232,9 +253,8 @@ def local_shape(law: Law, theta: Array, problem: Problem) -> tuple[float, Array,
     with np.errstate(all="ignore"):
         _, gradient, information = derivatives(law, theta[None], problem, one)
         size = np.sqrt(np.maximum(np.diag(information[0]), 1e-300))
-        held = np.isclose(theta, problem.lower, rtol=0, atol=1e-12) | np.isclose(
-            theta, problem.upper, rtol=1e-12, atol=1e-12
-        )
+        # Infinite bounds compare as never reached: inf - inf is not a number.
+        held = (theta <= problem.lower + 1e-12) | (theta >= problem.upper - 1e-12 * (1.0 + np.abs(problem.upper)))
         step = np.minimum(1e-3 / size, 1e-4 * (1.0 + np.abs(theta)))
         around = np.concatenate([theta + np.diag(step), theta - np.diag(step)])
         slopes = derivatives(law, around, problem, np.zeros(len(around), dtype=np.intp))[1]

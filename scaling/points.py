@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling.clusters import Columns, cluster_labels, labels_and_note
 from scaling.laws.base import Array, Law
 from scaling.pareto import pareto_positions
-from scaling.runs import cell_columns, check_runs, column
+from scaling.runs import CELL_SETTINGS, check_runs, checked_columns, column
 
 # The column each input of a law is read from unless the caller names another.
 ROLE_COLUMNS: Mapping[str, str] = {
@@ -26,6 +27,8 @@ ROLE_COLUMNS: Mapping[str, str] = {
 }
 # Errors counted on the test set, so that its size says how far chance alone moves them.
 COUNTED_ON_TEST = ("test_error", "shift_error")
+# What a fit reads besides its inputs, the error and the settings of the cells, where a table has it.
+LABELS = ("trial_id", "cell", "seed", "status", "reason", "n_test", "n_params")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Points:
         seed_variance: Variance of `y` from seed to seed, pooled over cells; NaN if no cell has two.
         trial_ids: The runs that entered.
         left_out: Runs that did not, each with its reason.
+        notes: What in the table may not mean what it was taken for.
     """
 
     x: Array
@@ -51,6 +55,7 @@ class Points:
     seed_variance: float
     trial_ids: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def n_points(self) -> int:
@@ -103,19 +108,19 @@ def read_points(
         ValueError: If a column is missing or does not hold numbers, or the table is no runs table.
     """
     names = [columns.get(role, ROLE_COLUMNS.get(role, role)) for role in law.roles]
-    table = _checked_part(runs, [*names, error], cluster)
-    for name in [*names, error]:
-        _require_numbers(table, name)
-    values = np.array([table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in names])
-    errors = table[error].to_numpy(dtype=np.float64, na_value=np.nan)
+    table = checked_columns(runs, {*names, error, *LABELS, *CELL_SETTINGS, *(() if cluster is None else (cluster,))})
+    values = np.array([_numbers(runs, table, name) for name in names])
+    errors = _numbers(runs, table, error)
     n_test = _test_sizes(table, error)
-    everywhere = cluster_labels(table, names[0], cluster)
+    everywhere, note = labels_and_note(table, names[0], cluster)
     reasons = _reasons(table, names, values, error, errors, n_test, everywhere if average else None)
-    kept = np.flatnonzero(reasons == "")
-    identity = table["trial_id"].to_numpy(dtype=object)
-    left_out = tuple(sorted((str(identity[i]), str(reasons[i])) for i in np.flatnonzero(reasons != "")))
-    labels = everywhere[kept]
-    return _ordered(values[:, kept], errors[kept], n_test[kept], labels, identity[kept], left_out, average)
+    identity = table["trial_id"]
+    enters = reasons == ""
+    left_out = tuple(sorted((str(identity[i]), str(reasons[i])) for i in np.flatnonzero(~enters)))
+    points = _ordered(
+        values[:, enters], errors[enters], n_test[enters], everywhere[enters], identity[enters], left_out, average
+    )
+    return replace(points, notes=(note,)) if note else points
 
 
 def usable_runs(
@@ -129,10 +134,8 @@ def usable_runs(
         ValueError: If a column is missing or does not hold numbers, or the table is no runs table.
     """
     table = check_runs(runs)
-    for name in [*inputs, error]:
-        _require_numbers(table, name)
-    values = np.array([table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in inputs])
-    errors = table[error].to_numpy(dtype=np.float64, na_value=np.nan)
+    values = np.array([_numbers(runs, table, name) for name in inputs])
+    errors = _numbers(runs, table, error)
     reasons = _reasons(table, inputs, values, error, errors, np.ones(len(table)))
     kept = reasons == ""
     identity = table["trial_id"].to_numpy(dtype=object)
@@ -141,74 +144,27 @@ def usable_runs(
     return table[kept].reset_index(drop=True), labels, left_out
 
 
-def cluster_labels(table: pd.DataFrame, cost: str, cluster: str | None = None) -> NDArray[np.int64]:
-    """Number the cluster of each run: the cell, or the values of the column `cluster`.
-
-    Without a ``cell`` column, runs that agree in every setting the table has are one cell; where that
-    would put one seed twice into a cell, the settings do not tell the cells apart (checkpoints of one
-    run, a stranger's table) and the cost is taken as a setting too.
-
-    Raises:
-        ValueError: If there is no column `cluster`.
-    """
-    if cluster is not None:
-        if cluster not in table.columns:
-            raise ValueError(f"the runs table has no column {cluster!r} to resample by")
-        return _codes(table, [cluster])
-    settings = cell_columns(table)
-    settings += [name for name in ("n_params",) if "cell" not in settings and name in table.columns]
-    if not settings:
-        return _told_apart(table, _codes(table, [cost]))
-    codes = _codes(table, settings)
-    if settings != ["cell"] and _repeats_a_seed(table, codes):
-        codes = _told_apart(table, _codes(table, [*settings, cost]))
-    return codes
-
-
-def _told_apart(table: pd.DataFrame, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Runs of one cost with one seed number are repeats: one cell, unless nothing says that they are seeds."""
-    return codes if table["seed"].nunique() > 1 else np.arange(len(table), dtype=np.int64)
-
-
-def _repeats_a_seed(table: pd.DataFrame, codes: NDArray[np.int64]) -> bool:
-    return bool(pd.DataFrame({"cell": codes, "seed": table["seed"].to_numpy()}).duplicated().any())
-
-
-def _codes(table: pd.DataFrame, names: list[str]) -> NDArray[np.int64]:
-    if len(names) == 1:
-        return pd.factorize(table[names[0]], use_na_sentinel=False)[0].astype(np.int64)
-    return table.groupby(names, dropna=False, sort=False, observed=True).ngroup().to_numpy(dtype=np.int64)
-
-
-def _checked_part(runs: pd.DataFrame, needed: list[str], cluster: str | None) -> pd.DataFrame:
-    """Check the columns a fit reads; the rest of a wide table is not its business."""
-    if not isinstance(runs, pd.DataFrame) or runs.empty or runs.columns.has_duplicates:
-        return check_runs(runs)
-    labels = ["trial_id", "seed", "status", "reason", "n_test", "n_params", *cell_columns(runs)]
-    wanted = {*needed, *labels, *(() if cluster is None else (cluster,))}
-    part = runs[[name for name in runs.columns if name in wanted]]
-    if not set(needed) <= set(part.columns):
-        for name in needed:
-            _require_numbers(runs, name)
-    return check_runs(part)
-
-
-def _require_numbers(table: pd.DataFrame, name: str) -> None:
-    if name not in table.columns:
-        present = ", ".join(str(other) for other in table.columns)
+def _numbers(runs: pd.DataFrame, table: Columns, name: str) -> Array:
+    """A checked column as numbers, empty cells as NaN."""
+    if name not in table:
+        present = ", ".join(str(other) for other in runs.columns)
         raise ValueError(f"the runs table has no column {name!r}; it has {present}")
-    if not pd.api.types.is_numeric_dtype(table[name]):
+    values = table[name]
+    if not pd.api.types.is_numeric_dtype(values):
         raise ValueError(f"the column {name!r} holds text where numbers are needed")
+    if isinstance(values, np.ndarray):
+        return values.astype(np.float64)
+    return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
-def _test_sizes(table: pd.DataFrame, error: str) -> Array:
-    if error in COUNTED_ON_TEST and "n_test" in table.columns:
-        return table["n_test"].to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.full(len(table), np.nan)
+def _test_sizes(table: Columns, error: str) -> Array:
+    if error in COUNTED_ON_TEST and "n_test" in table:
+        return np.asarray(table["n_test"], dtype=np.float64)
+    return np.full(len(table["status"]), np.nan)
 
 
 def _reasons(
-    table: pd.DataFrame,
+    table: Columns,
     names: list[str],
     values: Array,
     error: str,
@@ -217,17 +173,17 @@ def _reasons(
     averaged_by: NDArray[np.int64] | None = None,
 ) -> NDArray[np.object_]:
     """Why each run stays out; an empty text for those that enter. The first reason found counts."""
-    reasons = np.full(len(table), "", dtype=object)
+    reasons = np.full(errors.size, "", dtype=object)
 
     def leave(where: NDArray[np.bool_], reason: str) -> None:
-        reasons[where & (reasons == "")] = reason
+        if where.any():
+            reasons[where & (reasons == "")] = reason
 
-    status = table["status"].to_numpy(dtype=object)
-    unfinished = status != "finished"
-    if unfinished.any():
-        given = table["reason"].to_numpy(dtype=object) if "reason" in table.columns else np.full(len(table), None)
-        for i in np.flatnonzero(unfinished):
-            reasons[i] = f"status {status[i]}" + (f": {given[i]}" if given[i] else "")
+    status = np.asarray(table["status"], dtype=object)
+    unfinished = np.flatnonzero(status != "finished")
+    given = np.asarray(table["reason"], dtype=object) if "reason" in table else np.full(errors.size, None)
+    for i in unfinished:
+        reasons[i] = f"status {status[i]}" + (f": {given[i]}" if given[i] else "")
     for name, inputs in zip(names, values, strict=True):
         leave(~np.isfinite(inputs), f"{name} is empty or not finite")
         leave(inputs <= 0, f"{name} is not above 0, and laws are in its logarithm")

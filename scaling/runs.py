@@ -6,21 +6,26 @@ with the same column names fits just as well; columns that are not listed here p
 
 from __future__ import annotations
 
-import csv
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
+from scaling.reading import read_table
 
 Kind = Literal["text", "count", "fraction", "nonnegative", "positive"]
 
 STATUSES = ("finished", "diverged", "failed", "stopped")
 ENERGY_SOURCES = ("measured", "estimated", "unknown")
-PHASE_PREFIX = "train_flops_"
+# Columns of a phase, such as `train_flops_teacher`: what the phase's part of the total is called.
+PHASE_PREFIXES = {"train_flops_": "FLOP", "energy_joules_": "J", "wall_seconds_": "s"}
+# Columns that tell cells apart where there is no column `cell`.
+CELL_SETTINGS = ("dataset", "family", "technique", "width", "depth", "n_train", "epochs", "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,11 @@ COLUMNS: tuple[Column, ...] = (
     Column("validation_error", "fraction", "", "share of validation examples misclassified"),
     Column("validation_loss", "nonnegative", "nat", "mean cross-entropy on validation"),
     Column("shift_error", "fraction", "", "error on the shifted test set"),
+    Column("model_bytes", "count", "B", "size of the model as deployed"),
     Column("train_flops", "nonnegative", "FLOP", "everything spent to get this model"),
+    Column("sparse_train_flops", "nonnegative", "FLOP", "the same on an ideal sparse machine; empty when dense"),
     Column("inference_flops", "nonnegative", "FLOP", "one forward pass of one example"),
+    Column("sparse_inference_flops", "nonnegative", "FLOP", "the same on an ideal sparse machine; empty when dense"),
     Column("inference_seconds", "positive", "s", "measured, median over batches of inference_batch"),
     Column("inference_batch", "count", "examples", "batch size of inference_seconds"),
     Column("energy_joules", "nonnegative", "J", "energy of the trial; empty when unknown"),
@@ -95,16 +103,16 @@ def label(name: str) -> str:
 
 
 def column(name: str) -> Column:
-    """Describe a column, the per-phase ``train_flops_<phase>`` ones included.
+    """Describe a column, those of single phases such as ``train_flops_<phase>`` included.
 
     Raises:
         ValueError: If the runs table knows no such column; the nearest name is given.
     """
     if name in _BY_NAME:
         return _BY_NAME[name]
-    if name.startswith(PHASE_PREFIX):
-        phase = name.removeprefix(PHASE_PREFIX)
-        return Column(name, "nonnegative", "FLOP", f"FLOP of the phase {phase}")
+    for prefix, unit in PHASE_PREFIXES.items():
+        if name.startswith(prefix):
+            return Column(name, "nonnegative", unit, f"{unit} of the phase {name.removeprefix(prefix)}")
     raise ValueError(f"the runs table knows no column {name!r}{_did_you_mean(name, _BY_NAME)}")
 
 
@@ -119,39 +127,71 @@ def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
         ValueError: If the table is empty, a value lies outside its column's range (row and column
             are named), or a trial occurs twice.
     """
+    columns = checked_columns(frame)
+    index = pd.RangeIndex(len(frame))
+    return pd.DataFrame({name: _series(name, values, index) for name, values in columns.items()}, copy=False)
+
+
+def checked_columns(frame: pd.DataFrame, wanted: Collection[str] | None = None) -> dict[str, Any]:
+    """Check columns of a table as `check_runs` does, without building another: that takes longer than a fit.
+
+    Args:
+        frame: The table.
+        wanted: Columns to check; all if None.
+
+    Returns:
+        Arrays by name: text as objects, None where empty; counts as int64, or as float64 if some are
+        empty (NaN); other numbers as float64. Columns that the runs table does not know are the
+        frame's own.
+
+    Raises:
+        ValueError: As `check_runs`, for these columns.
+    """
     if not isinstance(frame, pd.DataFrame):
         raise ValueError(f"a runs table is a pandas DataFrame, not {type(frame).__name__}")
     if frame.empty:
         raise ValueError("the runs table has no rows")
-    twice = frame.columns[frame.columns.duplicated()]
-    if len(twice):
-        raise ValueError(f"the runs table has the column {twice[0]!r} twice; drop one")
-    table = frame.reset_index(drop=True)
-    completed = {
-        "trial_id": [f"row-{number:06d}" for number in range(1, len(table) + 1)],
-        "seed": 0,
-        "status": "finished",
-    }
-    # Built at once: assigning columns one by one takes pandas longer than checking them.
-    columns = {name: table[name] for name in table.columns}
-    for name, values in completed.items():
-        if name not in columns:
-            columns[name] = pd.Series(values, index=table.index, name=name)
-    for name, values in columns.items():
-        if name in _BY_NAME or str(name).startswith(PHASE_PREFIX):
-            columns[name] = _checked(values, column(str(name)))
-    table = pd.DataFrame(columns, copy=False)
-    repeated = table.loc[table["trial_id"].duplicated(), "trial_id"]
-    if len(repeated):
-        raise ValueError(f"row {repeated.index[0] + 1}: trial_id {repeated.iloc[0]!r} occurs twice; keep one")
-    return table
+    names = frame.columns.tolist()
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the runs table has the column {twice!r} twice; drop one")
+    columns: dict[str, Any] = {}
+    for name in names:
+        if wanted is None or name in wanted:
+            known = name in _BY_NAME or str(name).startswith(tuple(PHASE_PREFIXES))
+            columns[name] = _checked(frame[name], column(str(name))) if known else frame[name]
+    return _completed(columns, len(frame), set(names))
+
+
+def _completed(columns: dict[str, Any], n_rows: int, present: set[str]) -> dict[str, Any]:
+    """Add the columns a fit needs where the table lacks them; refuse a trial that occurs twice."""
+    if "trial_id" not in present:
+        columns["trial_id"] = np.array([f"row-{number:06d}" for number in range(1, n_rows + 1)], dtype=object)
+    if "seed" not in present:
+        columns["seed"] = np.zeros(n_rows, dtype=np.int64)
+    if "status" not in present:
+        columns["status"] = np.full(n_rows, "finished", dtype=object)
+    ids = columns.get("trial_id", ())
+    if len(set(ids)) < len(ids):
+        row = int(np.flatnonzero(pd.Series(ids, dtype=object).duplicated())[0])
+        raise ValueError(f"row {row + 1}: trial_id {ids[row]!r} occurs twice; keep one")
+    return columns
+
+
+def _series(name: str, values: Any, index: pd.RangeIndex) -> pd.Series:
+    """A checked column as pandas holds it: counts with empty cells in its own integers."""
+    if isinstance(values, pd.Series):
+        return values.set_axis(index)
+    series = pd.Series(values, index=index, name=name)
+    is_count = values.dtype == np.float64 and column(str(name)).kind == "count"
+    return series.astype("Int64") if is_count else series
 
 
 def from_rows(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Build the runs table from one mapping per trial, known columns first."""
     frame = pd.DataFrame([dict(row) for row in rows])
     known = [name for name in _BY_NAME if name in frame.columns]
-    phases = sorted(name for name in frame.columns if str(name).startswith(PHASE_PREFIX))
+    phases = sorted(name for name in frame.columns if str(name).startswith(tuple(PHASE_PREFIXES)))
     others = [name for name in frame.columns if name not in known and name not in phases]
     return check_runs(frame[known + phases + others])
 
@@ -172,84 +212,69 @@ def read_runs(path: str | Path) -> pd.DataFrame:
         source = found[0]
     if not source.exists():
         raise ValueError(f"there is no file {source}; give a results folder, a .parquet or a .csv")
-    readers = {".parquet": pd.read_parquet, ".csv": _read_csv}
-    if source.suffix not in readers:
+    if source.suffix not in (".parquet", ".csv"):
         raise ValueError(f"{source} ends in {source.suffix!r}; a runs table is .parquet or .csv")
     try:
-        frame = readers[source.suffix](source)
-    except (
-        OSError,
-        UnicodeDecodeError,
-        pd.errors.ParserError,
-        pd.errors.EmptyDataError,
-        ValueError,
-    ) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{source} cannot be read as a table: {first_line}") from error
+        frame = read_table(source)
+    except ValueError as error:
+        raise ValueError(f"{source} cannot be read as a table: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{source} cannot be read: {error.strerror}; give a file you may read") from error
     try:
         return check_runs(frame)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
 
 
-def _read_csv(source: Path) -> pd.DataFrame:
-    with source.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file)
-        header = next(lines, [])
-        longest = max((len(line) for line in lines), default=0)
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
-        raise ValueError(f"its header is {header[0]!r}; cells are separated by commas")
-    if longest > len(header):
-        raise ValueError(f"a row has more cells than its header ({longest} and {len(header)}); remove trailing commas")
-    twice = [name for name in header if header.count(name) > 1]
-    if twice:
-        raise ValueError(f"the column {twice[0]!r} stands there twice; drop one")
-    return pd.read_csv(source, index_col=False)
+def cell_columns(table: Container[str]) -> list[str]:
+    """Name the columns of a table whose values tell one cell from another, the seed aside."""
+    return ["cell"] if "cell" in table else [name for name in CELL_SETTINGS if name in table]
 
 
-def cell_columns(table: pd.DataFrame) -> list[str]:
-    """Name the columns whose values tell one cell from another, the seed aside."""
-    if "cell" in table.columns:
-        return ["cell"]
-    settings = (
-        "dataset", "family", "technique", "width", "depth", "n_train", "epochs", "learning_rate",
-    )  # fmt: skip
-    return [name for name in settings if name in table.columns]
-
-
-def _checked(values: pd.Series, spec: Column) -> pd.Series:
+def _checked(values: pd.Series, spec: Column) -> NDArray[Any]:
     if spec.kind == "text":
-        known = values.notna().to_numpy()
-        plain = values.to_numpy(dtype=object)
-        cells = [str(value) if here else None for value, here in zip(plain, known, strict=True)]
-        text = pd.Series(cells, index=values.index, name=values.name, dtype=object)
-        if spec.allowed:
-            wrong = ~text.isin([*spec.allowed, None])
-            _refuse(wrong, values, spec, f"is one of {', '.join(spec.allowed)}")
-        return text
+        return _checked_text(values, spec)
     plain = isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiu"
     series = values if plain else pd.to_numeric(values, errors="coerce")
     numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
-    unknown = np.isnan(numbers)
+    complete = bool(np.isfinite(numbers).all())
+    unknown = np.zeros(numbers.size, dtype=bool) if complete else np.isnan(numbers)
     if not plain:
         _refuse(unknown & values.notna().to_numpy(), values, spec, "is a number")
-    _refuse(np.isinf(numbers), values, spec, "is finite; leave unknown cells empty")
-    if spec.kind == "fraction":
-        _refuse((numbers < 0) | (numbers > 1), values, spec, "lies in [0, 1]; divide percentages by 100")
-    elif spec.kind == "positive":
+    if not complete:
+        _refuse(np.isinf(numbers), values, spec, "is finite; leave unknown cells empty")
+    if spec.kind == "positive":
         _refuse(numbers <= 0, values, spec, "is above 0; leave unknown cells empty")
-    elif spec.kind in ("nonnegative", "count"):
+    elif spec.kind == "fraction":
+        _refuse(numbers < 0, values, spec, "lies in [0, 1]; leave unknown cells empty")
+        _refuse(numbers > 1, values, spec, "lies in [0, 1]; divide percentages by 100")
+    else:
         _refuse(numbers < 0, values, spec, "is not negative; leave unknown cells empty")
     if spec.kind == "count":
         _refuse(~unknown & (numbers % 1 != 0), values, spec, "is a whole number")
-        checked = pd.Series(numbers, index=values.index, name=values.name)
-        return checked.astype("Int64") if unknown.any() else checked.astype(np.int64)
-    return pd.Series(numbers, index=values.index, name=values.name)
+        return numbers if unknown.any() else numbers.astype(np.int64)
+    return numbers
 
 
-def _refuse(wrong: pd.Series | np.ndarray, values: pd.Series, spec: Column, rule: str) -> None:
+def _checked_text(values: pd.Series, spec: Column) -> NDArray[np.object_]:
+    cells = [cell if type(cell) is str else _text(cell) for cell in values.tolist()]
+    text = np.empty(len(cells), dtype=object)
+    text[:] = cells
+    if spec.allowed and not set(cells) <= {*spec.allowed, None}:
+        wrong = np.array([cell is not None and cell not in spec.allowed for cell in cells])
+        _refuse(wrong, values, spec, f"is one of {', '.join(spec.allowed)}")
+    return text
+
+
+def _text(cell: object) -> str | None:
+    """A cell as text, None if it is empty."""
+    empty = pd.isna(cell)  # type: ignore[call-overload]
+    return None if isinstance(empty, bool) and empty else str(cell)
+
+
+def _refuse(wrong: NDArray[np.bool_], values: pd.Series, spec: Column, rule: str) -> None:
     if wrong.any():
-        position = int(np.argmax(np.asarray(wrong, dtype=bool)))
+        position = int(np.argmax(wrong))
         value = values.iloc[position]
         shown = value.item() if isinstance(value, np.generic) else value
         raise ValueError(f"row {position + 1}: {spec.name} is {shown!r}, but it {rule}")

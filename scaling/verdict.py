@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaling.estimate import Optimum, proposed_starts
+from scaling.estimate import Optimum, sample
 from scaling.laws.base import Array, Law
 from scaling.points import Points
-from scaling.solver import Problem, solve
+from scaling.solver import FAR, Problem, solve
 from scaling.status import FitStatus
 
 # Half the 95% point of chi-squared with 1 degree of freedom: a simpler law this close is not excluded.
@@ -52,20 +52,25 @@ def judge(law: Law, points: Points, optimum: Optimum) -> Verdict:
     )
 
 
-def covariance(points: Points, optimum: Optimum, law: Law) -> Array:
-    """Covariance of the coordinates that allows for points of one cluster to move together (sandwich)."""
+def _covariances(points: Points, optimum: Optimum, law: Law) -> tuple[Array, Array]:
+    """Covariances of the coordinates: inverse information, and with points of one cluster moving together (sandwich).
+
+    Rows of parameters that rest on a bound are 0.
+    """
     problem = optimum.problem
     free = ~optimum.held
+    block = np.ix_(free, free)
     prediction, jacobian = law.evaluate_with_jacobian(optimum.theta[None], problem.x)
     slope = np.clip((prediction[0] - problem.y) / problem.sigma, -problem.threshold, problem.threshold)
     scores = jacobian[0, free] * (problem.multiplicity * slope / problem.sigma)
     n_clusters = points.n_clusters
     sums = np.array([np.bincount(points.cluster, weights=row, minlength=n_clusters) for row in scores])
-    bread = np.linalg.pinv(optimum.information[np.ix_(free, free)], hermitian=True)
-    result = np.zeros((free.size, free.size))
+    bread = np.linalg.pinv(optimum.information[block], hermitian=True)
+    classical, sandwich = np.zeros((free.size, free.size)), np.zeros((free.size, free.size))
     correction = n_clusters / max(n_clusters - free.sum(), 1)
-    result[np.ix_(free, free)] = bread @ (sums @ sums.T) @ bread * correction
-    return result
+    classical[block] = bread
+    sandwich[block] = bread @ (sums @ sums.T) @ bread * correction
+    return classical, sandwich
 
 
 def design_effect(points: Points, optimum: Optimum, law: Law) -> float:
@@ -83,11 +88,8 @@ def standard_errors(points: Points, optimum: Optimum, law: Law) -> Array:
 
     With few clusters the sandwich alone is too small; with dependent runs the information alone is.
     """
-    free = ~optimum.held
-    classical = np.zeros(free.size)
-    classical[free] = np.diag(np.linalg.pinv(optimum.information[np.ix_(free, free)], hermitian=True))
-    sandwich = np.diag(covariance(points, optimum, law))
-    return np.sqrt(np.maximum(np.maximum(classical, sandwich), 0.0))
+    classical, sandwich = _covariances(points, optimum, law)
+    return np.sqrt(np.maximum(np.maximum(np.diag(classical), np.diag(sandwich)), 0.0))
 
 
 def _solver_trouble(case: _Case) -> Verdict | None:
@@ -144,19 +146,14 @@ def _rival_optimum(case: _Case) -> Verdict | None:
 
 def _simpler_law(case: _Case) -> Verdict | None:
     """Hold the parameters of the reduced law: if the loss hardly rises, the data do not need them."""
+    effect = design_effect(case.points, case.optimum, case.law)
     for name, value in case.law.reduced().items():
         index = case.law.names.index(name)
         problem = case.optimum.problem
         lower, upper = problem.lower.copy(), problem.upper.copy()
         lower[index] = upper[index] = value
         held = Problem(problem.x, problem.y, problem.sigma, problem.multiplicity, lower, upper, problem.threshold)
-        proposed = proposed_starts(case.law, problem.x, problem.y, problem.multiplicity)[::SIMPLER_STRIDE]
-        starts = np.concatenate([case.optimum.theta[None], proposed])
-        rise = (
-            float(np.nanmin(solve(case.law, starts, held, tolerance=1e-3, max_steps=60, flat=3e-3).objective))
-            - case.optimum.objective
-        )
-        rise /= design_effect(case.points, case.optimum, case.law)
+        rise = (_least_loss(case, held) - case.optimum.objective) / effect
         if rise < HALF_CHI_SQUARED_95:
             return (
                 FitStatus.NOT_IDENTIFIED,
@@ -164,6 +161,15 @@ def _simpler_law(case: _Case) -> Verdict | None:
                 f"{HALF_CHI_SQUARED_95} would tell them apart): the law without {name} cannot be excluded",
             )
     return None
+
+
+def _least_loss(case: _Case, held: Problem) -> float:
+    """Least loss of a problem from the optimum and some starts, brought near on a sample of the points first."""
+    starts = np.concatenate([case.optimum.theta[None], case.optimum.starts[::SIMPLER_STRIDE]])
+    near = solve(case.law, starts, sample(held), tolerance=1e-2, max_steps=25, flat=0.03, damping=FAR)
+    best = int(np.argmin(np.where(np.isnan(near.objective), np.inf, near.objective)))
+    found = solve(case.law, near.theta[best : best + 1], held, tolerance=1e-2, max_steps=60, flat=0.01)
+    return float(found.objective[0])
 
 
 def _loose_exponent(case: _Case) -> Verdict | None:

@@ -9,8 +9,9 @@ import numpy as np
 
 from scaling.laws.base import Array, Law, Parameter, number
 
-# Slopes tried as starts: from barely falling to faster than any published learning curve.
-SLOPES = (0.06, 0.15, 0.3, 0.6, 1.3)
+# Slopes tried as starts: with several inputs those that need the fewest steps to the optimum (measured), with one from
+# barely falling to faster than any published learning curve.
+SLOPES = (0.1, 0.2, 0.3, 0.5, 1.0)
 FINE_SLOPES = (0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 2.0)
 # No known learning curve is steeper; a fit that stops here has seen a cliff, not a power law.
 STEEPEST = 20.0
@@ -59,20 +60,17 @@ class AdditivePowers(Law):
     def evaluate_with_jacobian(self, theta: Array, x: Array) -> tuple[Array, Array]:
         first = int(self.irreducible)
         jacobian = np.empty((theta.shape[0], self.n_parameters, x.shape[1]))
-        total = np.zeros((theta.shape[0], x.shape[1]))
-        for j in range(len(self.roles)):
-            term = jacobian[:, first + 2 * j]
-            np.multiply(theta[:, first + 2 * j + 1, None], -x[j], out=term)
-            term += theta[:, first + 2 * j, None]
-            np.exp(term, out=term)
-            total += term
+        terms = jacobian[:, first::2]
+        fallen = -x
+        np.multiply(theta[:, first + 1 :: 2, None], fallen, out=terms)
+        terms += theta[:, first::2, None]
+        np.exp(terms, out=terms)
+        total = terms.sum(axis=1)
         if self.irreducible:
             total += theta[:, :1]
-            jacobian[:, 0] = 1.0
-        jacobian[:, : 1 if self.irreducible else 0] /= total[:, None]
-        for j in range(len(self.roles)):
-            jacobian[:, first + 2 * j] /= total
-            np.multiply(jacobian[:, first + 2 * j], -x[j], out=jacobian[:, first + 2 * j + 1])
+        terms /= total[:, None]
+        jacobian[:, :first] = 1.0 / total[:, None]
+        np.multiply(terms, fallen, out=jacobian[:, first + 1 :: 2])
         return np.log(total), jacobian
 
     def starts(self, x: Array, y: Array, weight: Array) -> Array:

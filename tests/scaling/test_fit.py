@@ -207,6 +207,20 @@ def test_rows_without_seeds_are_their_own_clusters():
     assert fit(runs, "saturating").n_cells == 90
 
 
+def test_repeats_that_nothing_tells_apart_are_noted():
+    """60 of 90 rows repeat the cost of another; with seeds, or without repeats, there is nothing to say."""
+    runs = sweep()
+
+    bare = fit(runs[["train_flops", "test_error"]], "saturating")
+
+    assert len(bare.notes) == 1
+    assert "60 of 90 runs repeat the train_flops of another" in bare.notes[0]
+    assert bare.notes[0] in repr(bare)
+    assert bare.to_dict()["notes"] == list(bare.notes)
+    assert fit(runs[["train_flops", "test_error", "seed"]], "saturating").notes == ()
+    assert fit(runs[runs["seed"] == 0][["train_flops", "test_error"]], "saturating").notes == ()
+
+
 def test_frontier_averages_seeds_before_it_chooses():
     """The luckiest seed is not the frontier: the prediction is not below that of the cells' means."""
     runs = sweep(noise=0.2)
@@ -229,6 +243,8 @@ def test_missing_column_is_named():
     """The message gives what there is."""
     with pytest.raises(ValueError, match=r"no column 'energy_joules'; it has .*train_flops"):
         fit(sweep(), "power", cost="energy_joules")
+    with pytest.raises(ValueError, match=r"it has train_flops, test_error$"):
+        fit(sweep()[["train_flops", "test_error"]], "power", cost="energy_joules")
 
 
 def test_to_dict_is_json_and_the_same_each_time():

@@ -35,6 +35,7 @@ def test_the_table_that_is_handed_in_is_not_changed():
     ("changes", "words"),
     [
         ({"test_error": [0.5, 40.0, 0.3]}, r"row 2: test_error is 40.0, but it lies in \[0, 1\]"),
+        ({"test_error": [0.5, -0.2, 0.3]}, r"row 2: test_error is -0.2, but it lies in \[0, 1\]; leave unknown"),
         ({"train_flops": [1e9, -1.0, 1e9]}, "row 2: train_flops is -1.0"),
         ({"train_flops": [1e9, float("inf"), 1e9]}, "row 2: train_flops is inf"),
         ({"train_flops": [1e9, "many", 1e9]}, "row 2: train_flops is 'many'"),
@@ -57,6 +58,36 @@ def test_unknown_cells_stay_empty():
 
     assert checked["energy_joules"].isna().tolist() == [False, True, False]
     assert checked["n_test"].isna().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "it has no header; the first line names the columns"),
+        (b"\n\n", "it has no header"),
+        (b"train_flops,test_error\n", "the runs table has no rows"),
+        (b"train_flops,test_error\n1,caf\xe9\n", r"not encoded in UTF-8 \(byte 0xe9\); save it as UTF-8"),
+        ("train_flops,test_error\n1,0.5\n".encode("utf-16"), "not encoded in UTF-8"),
+        (b'a,b\n"1,2\n3,4\n', "its cells cannot be told apart"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused_in_our_words(tmp_path, content, words):
+    """The file is named, and what to do; nothing of pandas' own."""
+    path = tmp_path / "mine.csv"
+    path.write_bytes(content)
+
+    with pytest.raises(ValueError, match=f"mine.csv.*{words}"):
+        read_runs(path)
+
+
+def test_a_broken_parquet_file_is_refused_in_our_words(tmp_path):
+    """Half a file is no table."""
+    path = tmp_path / "mine.parquet"
+    table().to_parquet(path)
+    path.write_bytes(path.read_bytes()[:-20])
+
+    with pytest.raises(ValueError, match=r"mine.parquet.*not a complete parquet file"):
+        read_runs(path)
 
 
 @given(st.permutations(["width", "seed", "train_flops", "test_error", "train_flops_train", "zebra"]))
