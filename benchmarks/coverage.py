@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,20 +21,60 @@ SURFACE = {"E": 0.02, "A": 5.0, "alpha": 0.3, "B": 20.0, "beta": 0.4}
 COLUMNS = {"size": "n_params", "data": "n_train"}
 
 
-def line(cell_noise: float = 0.0, seed_noise: float = 0.05) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """60 budgets over four decades, 3 seeds each."""
-    truth = {"E": 0.02, "A": 90.0, "alpha": 0.25}
-    runs = draw_runs("saturating", truth, {"cost": np.geomspace(1e9, 1e13, 60)}, seed_noise=0.0)
+# Laws in one cost, over budgets wide enough to show all their parts: (truth, decades of cost).
+ONE_COST = {
+    "power": ({"A": 30.0, "alpha": 0.2}, (9, 13)),
+    "saturating": ({"E": 0.02, "A": 90.0, "alpha": 0.25}, (9, 13)),
+    "m4": ({"E": 0.05, "A": 9000.0, "alpha": 0.4, "gamma": 0.5, "E0": 0.9}, (8, 14)),
+    "bnsl1": ({"E": 0.05, "B": 3.0, "c0": 0.1, "c1": 0.4, "d1": 1e10, "f1": 0.5}, (8, 14)),
+}
+# Laws in several inputs: truth and the values of each input, crossed to 60 cells.
+SEVERAL = {
+    "width_depth_data": (
+        {"E": 0.05, "A": 1.5, "alpha": 0.7, "G": 0.3, "gamma": 1.0, "B": 20.0, "beta": 0.5},
+        {"width": np.geomspace(8, 512, 5), "depth": np.geomspace(2, 32, 3), "data": np.geomspace(1e2, 1e6, 4)},
+    ),
+    "rosenfeld": (
+        {"E": 0.05, "A": 5.0, "alpha": 0.35, "B": 20.0, "beta": 0.45, "E0": 0.9},
+        {"size": np.geomspace(1e3, 1e7, 10), "data": np.geomspace(1e2, 1e6, 6)},
+    ),
+    "repeated_data": (
+        {"E": 0.05, "A": 5.0, "alpha": 0.3, "B": 20.0, "beta": 0.4, "R_data": 10.0},
+        {"size": np.geomspace(1e3, 1e7, 4), "data": np.geomspace(1e2, 1e5, 5), "epochs": np.array([1.0, 8.0, 64.0])},
+    ),
+    "pruned": (
+        {"E_max": 0.9, "p": 0.01, "gamma": 1.0},
+        {"density": np.geomspace(0.003, 1, 15), "dense_error": np.array([0.05, 0.08, 0.12, 0.2])},
+    ),
+    "pruned_family": (
+        {"E_max": 0.9, "p": 0.3, "gamma": 1.0, "phi": 0.7, "psi": 0.9},
+        {
+            "density": np.geomspace(0.003, 1, 15), "dense_error": np.array([0.1]),
+            "depth": np.array([4.0, 16.0]), "width": np.array([8.0, 32.0]),
+        },
+    ),
+}  # fmt: skip
+
+
+def one_cost(law: str, cell_noise: float = 0.0, seed_noise: float = 0.05) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """60 budgets, 3 seeds each."""
+    truth, (first, last) = ONE_COST[law]
+    runs = draw_runs(law, truth, {"cost": np.logspace(first, last, 60)}, seed_noise=0.0, error="test_loss")
     return runs, {
-        "law": "saturating", "parameters": truth, "seed_noise": seed_noise, "cell_noise": cell_noise,
+        "law": law, "parameters": truth, "error": "test_loss", "seed_noise": seed_noise, "cell_noise": cell_noise,
     }  # fmt: skip
 
 
-def power() -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The same budgets under a plain power law."""
-    truth = {"A": 30.0, "alpha": 0.2}
-    runs = draw_runs("power", truth, {"cost": np.geomspace(1e9, 1e13, 60)}, seed_noise=0.0)
-    return runs, {"law": "power", "parameters": truth, "seed_noise": 0.05, "cell_noise": 0.0}
+def several(law: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """60 cells of crossed inputs, 3 seeds each."""
+    truth, axes = SEVERAL[law]
+    crossed = np.meshgrid(*axes.values())
+    inputs = {
+        role: values.ravel() if role in ("density", "dense_error") else values.ravel().round()
+        for role, values in zip(axes, crossed, strict=True)
+    }
+    runs = draw_runs(law, truth, inputs, seed_noise=0.0, error="test_loss")
+    return runs, {"law": law, "parameters": truth, "error": "test_loss", "seed_noise": 0.05, "cell_noise": 0.0}
 
 
 def grid(n_sizes: int, n_data: int) -> pd.DataFrame:
@@ -63,10 +104,13 @@ def frontier(n_sizes: int, n_data: int) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 DESIGNS = {
-    "power": power,
-    "saturating": line,
-    "saturating, noise of cells": lambda: line(cell_noise=0.03, seed_noise=0.04),
+    "power": lambda: one_cost("power"),
+    "saturating": lambda: one_cost("saturating"),
+    "saturating, noise of cells": lambda: one_cost("saturating", cell_noise=0.03, seed_noise=0.04),
+    "m4": lambda: one_cost("m4"),
+    "bnsl1": lambda: one_cost("bnsl1"),
     "surface": surface,
+    **{law: partial(several, law) for law in SEVERAL},
     "frontier of 60 cells": lambda: frontier(10, 6),
     "frontier of 300 cells": lambda: frontier(20, 15),
 }
@@ -75,10 +119,12 @@ DESIGNS = {
 def row(design: str, result: Calibration) -> list[str]:
     """Lines of the table for one design."""
     lines = []
+    quoted = 100 * result.statuses.get("converged", 0) / result.n_sweeps
     for _, part in result.table.iterrows():
         shares = " | ".join(f"{100 * part[f'coverage_{level * 100:g}']:.1f}" for level in result.levels)
         lines.append(
-            f"| {design} | {part['quantity']} | {part['truth']:.4g} | {part['bias'] / part['spread']:+.2f} | {shares} |"
+            f"| {design} | {part['quantity']} | {part['truth']:.4g} | {part['bias'] / part['spread']:+.2f} | {shares} "
+            f"| {quoted:.0f} |"
         )
     return lines
 
@@ -90,7 +136,7 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=500)
     parser.add_argument("--design", nargs="*", default=list(DESIGNS))
     options = parser.parse_args()
-    print("| design | quantity | truth | bias / spread | 50% | 80% | 95% |\n|---|---|---|---|---|---|---|")
+    print("| design | quantity | truth | bias / spread | 50% | 80% | 95% | quoted |\n" + "|---" * 8 + "|")
     for name in options.design:
         begin = time.perf_counter()
         runs, settings = DESIGNS[name]()

@@ -180,10 +180,17 @@ def _design(
             total = np.bincount(labels, weights=table[error].to_numpy(dtype=np.float64)) / np.bincount(labels)
             log_mean = np.log(np.maximum(total, 1e-300))[labels]
     first, second = (0.0 if noise is None else float(noise) for noise in noises)
-    far = tuple(np.array([10.0 * values.max()]) for values in inputs)
-    if any(role not in ("cost", "size", "data") for role in form.roles):
-        far = tuple(np.array([values.max()]) for values in inputs)
+    far = tuple(_one_decade_beyond(role, values) for role, values in zip(form.roles, inputs, strict=True))
     return _Design(table, labels, log_mean, parameters, far, error, first, second)
+
+
+def _one_decade_beyond(role: str, values: Array) -> Array:
+    """Where the error is predicted: tenfold of what is spent, a tenth of the density, all else as it was."""
+    if role == "density":
+        return np.array([values.min() / 10.0])
+    if role == "dense_error":
+        return np.array([np.median(values)])
+    return np.array([values.max() if role == "epochs" else 10.0 * values.max()])
 
 
 def _noises(

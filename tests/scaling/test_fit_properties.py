@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scaling import FitStatus, backtest, bootstrap, draw_runs, fit, pareto_front
+from scaling import FitStatus, backtest, bootstrap, choose_law, draw_runs, fit, pareto_front
 
 RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 ONE_COST = ["power", "saturating", "exponential", "m4", "bnsl1"]
@@ -96,6 +96,52 @@ def test_any_table_has_a_front_or_is_refused(table):
         check_sentence(problem)
         return
     assert front["train_flops"].is_monotonic_increasing
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(tables())
+def test_any_table_has_a_choice_of_law_or_is_refused(table):
+    """Ties, repeated costs, single seeds: a law with the least error, or none and no average."""
+    try:
+        choice = choose_law(table, ["power", "saturating"], error="my_loss")
+    except ValueError as problem:
+        check_sentence(problem)
+        return
+    for fitted in choice.fits.values():
+        check(fitted)
+    assert all(weight >= 0 for weight in choice.weights.values())
+    if choice.best is None:
+        with pytest.raises(ValueError, match="no law could be compared"):
+            choice.predict(1.0)
+    else:
+        assert sum(choice.weights.values()) == pytest.approx(1.0)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=10), st.integers(0, 9), st.floats(1.0, 1e6, exclude_min=True))
+def test_errors_in_percent_are_refused(shares, place, percent):
+    """One value above 1 is enough, and its row is named."""
+    values = list(shares)
+    values.insert(min(place, len(values)), percent)
+    table = pd.DataFrame({"train_flops": np.arange(1.0, len(values) + 1), "test_error": values})
+
+    with pytest.raises(ValueError, match=rf"row {values.index(percent) + 1}: .*divide percentages by 100"):
+        fit(table, "power")
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(2, 4), st.integers(0, 1000), st.sampled_from(["power", "saturating"]))
+def test_runs_listed_several_times_move_the_curve_by_little(times, seed, law):
+    """A table pasted under itself says nothing new; only the estimate of its scatter may move."""
+    truth = {"E": 0.02, "A": 90.0, "alpha": 0.25}
+    once = draw_runs("saturating", truth, {"cost": np.geomspace(1e9, 1e13, 12)}, seed=seed)
+    again = pd.concat([once] * times, ignore_index=True).drop(columns=["trial_id"])
+
+    one, many = fit(once, law), fit(again, law)
+
+    cost = np.geomspace(1e9, 1e14, 9)
+    assert many.n_cells == one.n_cells
+    assert np.abs(np.log(many.predict(cost) / one.predict(cost))).max() < 0.1
 
 
 @RELAXED
