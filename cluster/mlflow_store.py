@@ -94,14 +94,17 @@ class MlflowStore:
         metrics: Sequence[MetricPoint],
         artifacts: Sequence[Path],
         description: str,
+        identity: Mapping[str, str] | None = None,
     ) -> str:
         """Write the run of the sweep itself, over the one that is there, and return its id.
 
-        MLflow lets no param change; where one has, the old run gives way to a new one.
+        MLflow lets no param change; where one has, the old run gives way to a new one. Another run than the sweep's
+        is told by the tags in `identity`.
         """
-        tags = {"kind": "sweep", "sweep": name, DESCRIPTION_TAG: description}
+        known_by = dict(identity) if identity else {"kind": "sweep", "sweep": name}
+        tags = {**known_by, DESCRIPTION_TAG: description}
         run_id = None
-        for run in self._find(kind="sweep", sweep=name):
+        for run in self._find(**known_by):
             same = all(params.get(key, value) == value for key, value in run.data.params.items())
             if same and run_id is None:
                 run_id = run.info.run_id

@@ -1,0 +1,138 @@
+"""How often the intervals of a comparison hold the truth, and how often no gain is called a gain.
+
+Usage: python benchmarks/comparison_coverage.py [--draws 500] [--resamples 300] [--design NAME ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import resource
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from scaling.compare import Arms, Gain, Setting, Verdict, draw_arms
+from scaling.compare.gain import measure_gain
+
+LEVELS = (0.5, 0.8, 0.95)
+BEND = 0.05
+# The gain is also read this far from the middle of the runs, each arm with its own exponent.
+DECADES_ASIDE = 1.5
+
+
+def designs() -> dict[str, Arms]:
+    """Known truth: every gain with and without a bend, then what could upset the method, without any gain."""
+    plain = {
+        f"gain {gain:g}" + (f", bend {bend:g}" if bend else ""): Arms(gain=gain, bend=bend)
+        for bend in (0.0, BEND)
+        for gain in (1.0, 1.5, 4.0)
+    }
+    return plain | {
+        "levels off": Arms(gain=1.0, irreducible=0.02),
+        "gain 1.5, levels off": Arms(gain=1.5, irreducible=0.02),
+        "gain 4, levels off": Arms(gain=4.0, irreducible=0.02),
+        "noise of cells": Arms(gain=1.0, cell_noise=0.04, seed_noise=0.04),
+        "dearer, larger models": Arms(gain=1.0, dearer=3.0, best_size=2.0),
+        "small grid": Arms(gain=1.0, widths=(8, 32, 128), depths=(2,), n_trains=(100, 1600, 6400, 25600)),
+        "one seed": Arms(gain=1.0, n_seeds=1),
+    }
+
+
+DEFAULT = [f"gain {gain}{bend}" for bend in ("", f", bend {BEND:g}") for gain in ("1", "1.5", "4")]
+
+
+@dataclass
+class Tally:
+    """Errors of an estimate and how often its interval at each level held the truth."""
+
+    errors: list[float] = field(default_factory=list)
+    held: dict[float, list[bool]] = field(default_factory=dict)
+
+    def add(self, estimate: float, truth: float, bounds: dict[float, tuple[float, float]]) -> None:
+        """Count one draw."""
+        self.errors.append(estimate - truth)
+        for level, (low, high) in bounds.items():
+            self.held.setdefault(level, []).append(low <= truth <= high)
+
+    def row(self) -> str:
+        """Bias in standard deviations, spread, and coverage in per cent."""
+        if not self.errors:
+            return "| | | | | |"
+        spread = float(np.std(self.errors, ddof=1)) if len(self.errors) > 1 else math.nan
+        shares = " | ".join(f"{100 * float(np.mean(self.held[level])):.1f}" for level in LEVELS)
+        return f"| {float(np.mean(self.errors)) / spread:+.2f} | {spread:.3f} | {shares} |"
+
+
+def measure(arms: Arms, n_draws: int, n_resamples: int) -> tuple[dict[str, Tally], dict[str, float]]:
+    """Draw, compare, count."""
+    tallies: dict[str, Tally] = {}
+    verdicts: list[Verdict] = []
+    bends = 0
+    for seed in range(n_draws):
+        setting = Setting(n_resamples=n_resamples, seed=seed)
+        found = measure_gain(draw_arms(arms, seed=seed), "baseline", "technique", "train_flops", setting)
+        verdicts.append(found.verdict)
+        bends += found.bends
+        for name, part in readings(found, arms).items():
+            tallies.setdefault(name, Tally()).add(*part)
+    shares = {
+        "called a gain": float(np.mean([verdict is Verdict.SHIFTS for verdict in verdicts])),
+        "called a loss": float(np.mean([verdict is Verdict.COSTS_MORE for verdict in verdicts])),
+        "called bent": bends / n_draws,
+        "refused": float(np.mean([verdict is Verdict.REFUSED for verdict in verdicts])),
+    }
+    return tallies, shares
+
+
+def readings(found: Gain, arms: Arms) -> dict[str, tuple[float, float, dict[float, tuple[float, float]]]]:
+    """Estimate, truth and bounds of every quantity of one comparison."""
+    rows: dict[str, tuple[float, float, dict[float, tuple[float, float]]]] = {}
+    if found.gain is None or found.shift_fit is None or found.bend_fit is None:
+        return rows
+
+    def log(value: float) -> float:
+        return math.log(float(value))
+
+    intervals = {level: found.gain_interval(level) for level in LEVELS}
+    truth = log(arms.true_gain(np.array(found.gain.at_cost)))
+    bounds = {level: (log(one.low), log(one.high)) for level, one in intervals.items()}
+    rows["log gain"] = (log(found.gain.value), truth, bounds)
+    bent = found.bend_fit
+    if not bent.usable:
+        return rows
+    for decades, name in ((-DECADES_ASIDE, "below"), (DECADES_ASIDE, "above")):
+        x = bent.centre + decades * math.log(10)
+        parts = {level: bent.log_gain_interval(x, level) for level in LEVELS}
+        rows[f"log gain, {DECADES_ASIDE:g} decades {name} the middle"] = (
+            bent.log_gain(x), log(arms.true_gain(np.exp(x))),
+            {level: (one.low, one.high) for level, one in parts.items()},
+        )  # fmt: skip
+    parts = {level: bent.parameter_interval("bend", level) for level in LEVELS}
+    rows["bend"] = (bent.parameter("bend"), arms.bend, {level: (one.low, one.high) for level, one in parts.items()})
+    return rows
+
+
+def main() -> None:
+    """Print two Markdown tables: coverage, and verdicts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--resamples", type=int, default=300)
+    parser.add_argument("--design", nargs="*", default=DEFAULT, help=f"{', '.join(designs())}, or all")
+    given = parser.parse_args()
+    names = list(designs()) if given.design == ["all"] else given.design
+    began, verdicts = time.perf_counter(), []
+    print("| design | quantity | bias / spread | spread | 50% | 80% | 95% |\n|---|---|---|---|---|---|---|")
+    for name in names:
+        tallies, shares = measure(designs()[name], given.draws, given.resamples)
+        for quantity, tally in tallies.items():
+            print(f"| {name} | {quantity} {tally.row()}", flush=True)
+        verdicts.append(f"| {name} | " + " | ".join(f"{100 * share:.1f}%" for share in shares.values()) + " |")
+    print(f"\n| design | {' | '.join(shares)} |\n|---|---|---|---|---|\n" + "\n".join(verdicts))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"\n{given.draws} draws a design, {time.perf_counter() - began:.0f} s, {memory:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""All techniques over all costs: one value with a table, sentences and the same for machines."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from scaling.compare.arms import count_statuses
+from scaling.compare.break_even import BreakEven, break_even
+from scaling.compare.costs import COSTS, Charges, charge
+from scaling.compare.gain import Estimate, Gain, Setting, Verdict, check_setting, measure_gain
+from scaling.compare.sentence import break_even_sentence, break_even_text, cost_words, gain_sentence
+from scaling.compare.techniques import check_techniques, read_techniques
+from scaling.fit import finite
+
+COMPARISON_VERSION = 1
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """What each technique does to the frontier of each cost, and from how many uses on it pays.
+
+    Attributes:
+        baseline: What every technique is compared with.
+        gains: One per technique and cost; those without a number say why.
+        break_evens: One per technique.
+        setting: How it was compared.
+        charges: What entered the costs.
+        statuses: How the trials of each technique ended, the baseline's included.
+        not_chosen: Trials that lost to another learning rate on validation.
+    """
+
+    baseline: str
+    gains: tuple[Gain, ...]
+    break_evens: tuple[BreakEven, ...]
+    setting: Setting
+    charges: Charges
+    statuses: Mapping[str, Mapping[str, int]]
+    not_chosen: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def techniques(self) -> tuple[str, ...]:
+        """Those that were compared with the baseline, in the order of the table."""
+        return tuple(dict.fromkeys(gain.technique for gain in self.gains))
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """Costs, in the order of the table."""
+        return tuple(dict.fromkeys(gain.cost for gain in self.gains))
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per technique and cost; what has no number is empty and says why in ``reason``."""
+        return pd.DataFrame([_row(gain) for gain in self.gains])
+
+    @property
+    def break_even_table(self) -> pd.DataFrame:
+        """One row per technique: when it pays, and the number of uses with its bounds."""
+        return pd.DataFrame([_break_even_row(found) for found in self.break_evens])
+
+    @property
+    def overview(self) -> pd.DataFrame:
+        """One row per technique, one column per cost: the gain with its interval, or nothing."""
+        pays = {found.technique: break_even_text(found) for found in self.break_evens}
+        rows = []
+        for technique in self.techniques:
+            own = {gain.cost: gain for gain in self.gains if gain.technique == technique}
+            cells = {cost_words(cost): _cell(own.get(cost)) for cost in self.costs}
+            rows.append({"technique": technique, **cells, "over its lifetime": pays.get(technique)})
+        return pd.DataFrame(rows)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The result in words."""
+        return (*(text for name in self.techniques for text in self.sentences_of(name)), *self._endings())
+
+    def sentences_of(self, technique: str) -> tuple[str, ...]:
+        """The result for one technique in words."""
+        gains = [gain_sentence(gain) for gain in self.gains if gain.technique == technique]
+        return (*gains, *(break_even_sentence(found) for found in self.break_evens if found.technique == technique))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of how the frontiers were chosen and matched."""
+        found: dict[str, None] = {}
+        for gain in self.gains:
+            if gain.pair is not None and gain.gain is not None:
+                found |= dict.fromkeys(f"{gain.technique}: {note}." for note in gain.pair.notes)
+        if self.not_chosen:
+            found[f"{len(self.not_chosen)} trials lost to another setting on validation and are not compared."] = None
+        return tuple(found)
+
+    def gain(self, technique: str, cost: str = "train_flops") -> Gain:
+        """The gain of one technique on one cost.
+
+        Raises:
+            ValueError: If it was not compared.
+        """
+        for gain in self.gains:
+            if (gain.technique, gain.cost) == (technique, cost):
+                return gain
+        raise ValueError(
+            f"{technique!r} was not compared on {cost!r}; compared were {', '.join(self.techniques)} on "
+            f"{', '.join(self.costs)}"
+        )
+
+    def break_even(self, technique: str) -> BreakEven:
+        """From how many uses on a technique pays.
+
+        Raises:
+            ValueError: If it was not compared.
+        """
+        for found in self.break_evens:
+            if found.technique == technique:
+                return found
+        raise ValueError(f"{technique!r} was not compared; compared were {', '.join(self.techniques)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it: the same for the same runs."""
+        return {
+            "version": COMPARISON_VERSION,
+            "baseline": self.baseline,
+            "error": self.setting.error,
+            "level": self.setting.level,
+            "margin": self.setting.margin,
+            "charges": {
+                "leave_out": list(self.charges.leave_out), "spread": dict(self.charges.spread),
+                "uses": finite(self.charges.uses), "price_per_hour": finite(self.charges.price_per_hour),
+                "price_per_kwh": finite(self.charges.price_per_kwh),
+            },
+            "statuses": {name: dict(counts) for name, counts in self.statuses.items()},
+            "gains": [gain.to_dict() for gain in self.gains],
+            "break_evens": [found.to_dict() for found in self.break_evens],
+            "sentences": list(self.sentences),
+            "notes": list(self.notes),
+            "not_chosen": list(self.not_chosen),
+        }  # fmt: skip
+
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """Tables by title, for a report."""
+        return {"Gains": self.overview, "Gains in full": self.table, "Break-even": self.break_even_table}
+
+    def __repr__(self) -> str:
+        return f"Comparison with {self.baseline}\n{self.overview.to_string(index=False)}\n" + "\n".join(self.sentences)
+
+    def _repr_html_(self) -> str:
+        sentences = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.sentences)
+        return f"{self.overview.to_html(index=False)}<ul>{sentences}</ul>"
+
+    def _endings(self) -> list[str]:
+        found = []
+        for name, counts in self.statuses.items():
+            lost = {status: number for status, number in counts.items() if status != "finished"}
+            if lost:
+                words = ", ".join(f"{number} {status}" for status, number in lost.items())
+                found.append(f"Of {sum(counts.values())} trials of {name}, {words}: they are not on its frontier.")
+        return found
+
+
+def compare(
+    runs: pd.DataFrame,
+    *,
+    baseline: str = "baseline",
+    techniques: Sequence[str] | None = None,
+    costs: Sequence[str] | None = None,
+    by: Sequence[str] = (),
+    charges: Charges | None = None,
+    setting: Setting | None = None,
+    with_break_even: bool = True,
+) -> Comparison:
+    """Compare the frontiers of techniques with that of a baseline, over one or several costs.
+
+    Args:
+        runs: The runs table of a sweep, or of several put together.
+        baseline: The technique that the others are compared with.
+        techniques: Those to compare; all others in the table if None.
+        costs: Names in `scaling.compare.costs.COSTS`; if None, all that the runs and the charges allow.
+        by: Options whose every value counts as a technique of its own, such as ``density``. Otherwise the frontier
+            of a technique is the best over its options.
+        charges: Phases left out or spread, uses, prices.
+        setting: Error, level, margin and the rest.
+        with_break_even: Find from how many uses on each technique pays.
+
+    Raises:
+        ValueError: If the baseline or a technique is not in the runs, a cost is unknown, or a setting is not allowed.
+    """
+    setting, charges = setting or Setting(), charges or Charges()
+    table, not_chosen = read_techniques(runs, by)
+    check_setting(setting, list(table.columns))
+    names = check_techniques(table, baseline, techniques)
+    _check_costs(costs)
+    charged, missing = charge(table, charges)
+    wanted = [cost for cost in COSTS if cost not in missing] if costs is None else list(dict.fromkeys(costs))
+    gains = []
+    for technique in names:
+        for cost in wanted:
+            if cost in missing:
+                gains.append(_refused(technique, baseline, cost, setting, charged, missing[cost]))
+            else:
+                gains.append(measure_gain(charged, baseline, technique, cost, setting))
+    paid = tuple(break_even(charged, baseline, name, setting) for name in names) if with_break_even else ()
+    statuses = {name: count_statuses(table, name) for name in dict.fromkeys([baseline, *names])}
+    return Comparison(baseline, tuple(gains), paid, setting, charges, statuses, not_chosen)
+
+
+def _refused(technique: str, baseline: str, cost: str, setting: Setting, runs: pd.DataFrame, reason: str) -> Gain:
+    return Gain(
+        technique, baseline, cost, setting.error, setting.level, setting.margin, Verdict.REFUSED,
+        reason=f"{cost} is not known: {reason}", statuses=count_statuses(runs, technique),
+    )  # fmt: skip
+
+
+def _check_costs(costs: Sequence[str] | None) -> None:
+    for cost in costs or ():
+        if cost not in COSTS:
+            raise ValueError(f"there is no cost {cost!r} to compare on; there are {', '.join(COSTS)}")
+
+
+def _row(gain: Gain) -> dict[str, Any]:
+    value, bend, needed = gain.gain, gain.bend, gain.needed
+    lost = sum(number for status, number in gain.statuses.items() if status != "finished")
+    return {
+        "technique": gain.technique, "cost": gain.cost, "status": gain.verdict.name.lower(),
+        **_spread("gain", value), "bend": _of(bend, "value"), "bend_low": _of(bend, "low"),
+        "bend_high": _of(bend, "high"), "law": gain.law or None,
+        "decades_beyond": _of(value, "decades_beyond"),
+        "trials_needed": None if needed is None else needed.n_trials,
+        "trials_needed_at": None if needed is None else needed.cost,
+        "n_cells_common": None if gain.pair is None else gain.pair.n_common,
+        "n_trials": sum(gain.statuses.values()), "n_unfinished": lost, "reason": gain.reason or None,
+    }  # fmt: skip
+
+
+def _break_even_row(found: BreakEven) -> dict[str, Any]:
+    known = found.payback.name in ("FROM", "UP_TO")
+    return {
+        "technique": found.technique, "status": found.payback.name.lower(),
+        "uses": found.uses if known and found.uses is not None and math.isfinite(found.uses) else None,
+        "uses_low": found.low if known else None,
+        "uses_high": found.high if known and math.isfinite(found.high) else None,
+        "at_error": found.at_error, "answer": break_even_text(found), "reason": found.reason or None,
+    }  # fmt: skip
+
+
+def _spread(name: str, value: Estimate | None) -> dict[str, float | None]:
+    return {name: _of(value, "value"), f"{name}_low": _of(value, "low"), f"{name}_high": _of(value, "high")}
+
+
+def _of(value: Estimate | None, name: str) -> float | None:
+    return None if value is None else finite(getattr(value, name))
+
+
+def _cell(gain: Gain | None) -> str | None:
+    if gain is None or gain.gain is None:
+        return None
+    value = gain.gain
+    mark = {Verdict.CANNOT_TELL: " ?", Verdict.EQUIVALENT: " ="}.get(gain.verdict, "")
+    return f"{value.value:.3g} [{value.low:.3g}, {value.high:.3g}]{mark}"

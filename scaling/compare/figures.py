@@ -1,0 +1,200 @@
+"""Figures of a comparison: gains with their intervals, and the cost of a lifetime against the number of uses."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+from scaling.compare.break_even import BreakEven, Payback
+from scaling.compare.comparison import Comparison
+from scaling.compare.gain import Gain, Verdict
+from scaling.compare.sentence import cost_words
+from scaling.figures import PALETTE, style
+
+MOST_COLUMNS = 3
+ROW_INCHES = 0.32
+PANEL_INCHES = (3.4, 1.0)
+# Full, hollow and dashed read in grey as well.
+_MARKS = {
+    Verdict.SHIFTS: ("o", PALETTE[3], PALETTE[3]),
+    Verdict.COSTS_MORE: ("s", PALETTE[2], PALETTE[2]),
+    Verdict.EQUIVALENT: ("D", PALETTE[1], PALETTE[1]),
+    Verdict.CANNOT_TELL: ("o", "#555555", "white"),
+}
+_WORDS = {
+    Verdict.SHIFTS: "gain", Verdict.COSTS_MORE: "loss", Verdict.EQUIVALENT: "no difference",
+    Verdict.CANNOT_TELL: "cannot tell",
+}  # fmt: skip
+
+
+def plot_gains(axes: Axes, gains: Sequence[Gain]) -> Axes:
+    """Draw the gain of every technique on one cost with its interval, a forest plot.
+
+    Args:
+        axes: Where to draw; its x axis becomes logarithmic.
+        gains: Of one cost. One without a number is a line of text.
+
+    Returns:
+        The axes.
+    """
+    axes.set_xscale("log")
+    margin = gains[0].margin
+    axes.axvspan(1 / (1 + margin), 1 + margin, color="#dddddd", linewidth=0, zorder=0)
+    axes.axvline(1.0, color="#555555", lw=1, zorder=1)
+    drawn: set[Verdict] = set()
+    for place, gain in enumerate(gains):
+        if gain.gain is None:
+            axes.annotate(
+                "no number", (0.5, place), xycoords=("axes fraction", "data"), ha="center", va="center", fontsize=7,
+                color="#555555",
+            )  # fmt: skip
+            continue
+        mark, edge, face = _MARKS[gain.verdict]
+        axes.plot([gain.gain.low, gain.gain.high], [place, place], color=edge, lw=1.4, zorder=2)
+        axes.plot(
+            gain.gain.value, place, mark, color=edge, mfc=face, ms=5, zorder=3,
+            label=None if gain.verdict in drawn else _WORDS[gain.verdict],
+        )  # fmt: skip
+        drawn.add(gain.verdict)
+    axes.set_yticks(range(len(gains)), [gain.technique for gain in gains])
+    axes.set_ylim(len(gains) - 0.5, -0.5)
+    axes.set_title(cost_words(gains[0].cost), fontsize=9, loc="left")
+    axes.grid(visible=False, axis="y")
+    _factor_axis(axes, gains)
+    return axes
+
+
+def draw_gains(comparison: Comparison) -> Figure:
+    """Draw one panel per cost that has a number for any technique."""
+    panels = [[gain for gain in comparison.gains if gain.cost == cost] for cost in comparison.costs]
+    panels = [panel for panel in panels if any(gain.gain is not None for gain in panel)] or panels[:1]
+    n_columns = min(MOST_COLUMNS, len(panels))
+    n_rows = math.ceil(len(panels) / n_columns)
+    height = PANEL_INCHES[1] + ROW_INCHES * len(comparison.techniques)
+    with rc_context(style()):
+        figure = Figure(figsize=(1.4 + PANEL_INCHES[0] * n_columns, 0.4 + height * n_rows))
+        grid = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True)
+        for axes, panel in zip(grid.flat, panels, strict=False):
+            plot_gains(axes, panel)
+        for axes in grid.flat[len(panels) :]:
+            axes.set_visible(False)
+        _legend(figure, grid)
+        figure.supxlabel(
+            f"compute-equivalent gain over {comparison.baseline}, {comparison.setting.level:.0%} interval", fontsize=9
+        )
+    return figure
+
+
+def gains_table(comparison: Comparison) -> pd.DataFrame:
+    """The numbers behind `draw_gains`."""
+    return comparison.table
+
+
+def plot_lifetime(axes: Axes, found: BreakEven) -> Axes:
+    """Draw what a technique and the baseline cost over a lifetime, at equal error, against the number of uses.
+
+    Args:
+        axes: Where to draw; both become logarithmic.
+        found: With a curve; without one its reason is written.
+
+    Returns:
+        The axes.
+    """
+    axes.set_title(found.technique, fontsize=9, loc="left")
+    if found.curve is None:
+        axes.text(
+            0.5, 0.5, textwrap.fill(found.reason, 44), transform=axes.transAxes, ha="center", va="center", fontsize=7
+        )
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return axes
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    curve = found.curve
+    for arm, name, colour, dashes in (
+        ("baseline", found.baseline, PALETTE[0], (4, 2)), ("technique", found.technique, PALETTE[1], (1, 0)),
+    ):  # fmt: skip
+        known = curve[np.isfinite(curve[arm])]
+        axes.fill_between(
+            known["uses"], known[f"{arm}_low"], known[f"{arm}_high"], color=colour, alpha=0.18, linewidth=0
+        )
+        axes.plot(known["uses"], known[arm], color=colour, lw=1.6, dashes=dashes, label=name)
+    _draw_break_even(axes, found)
+    axes.set_xlabel("uses (inferences)")
+    axes.set_ylabel(f"lifetime compute [FLOP] at error {found.at_error:.2g}")
+    axes.legend(loc="upper left", fontsize=8)
+    return axes
+
+
+def draw_lifetimes(comparison: Comparison) -> Figure:
+    """Draw one panel per technique."""
+    found = comparison.break_evens
+    n_columns = min(MOST_COLUMNS, max(1, len(found)))
+    n_rows = max(1, math.ceil(len(found) / n_columns))
+    with rc_context(style()):
+        figure = Figure(figsize=(3.8 * n_columns, 3.2 * n_rows))
+        grid = figure.subplots(n_rows, n_columns, squeeze=False)
+        for axes, one in zip(grid.flat, found, strict=False):
+            plot_lifetime(axes, one)
+        for axes in grid.flat[len(found) :]:
+            axes.set_visible(False)
+    return figure
+
+
+def lifetimes_table(comparison: Comparison) -> pd.DataFrame:
+    """The numbers behind `draw_lifetimes`: one row per technique and number of uses."""
+    parts = [
+        found.curve.assign(technique_name=found.technique, at_error=found.at_error)
+        for found in comparison.break_evens
+        if found.curve is not None
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["technique_name", "uses"])
+
+
+def _draw_break_even(axes: Axes, found: BreakEven) -> None:
+    if found.payback not in (Payback.FROM, Payback.UP_TO) or found.uses is None or found.curve is None:
+        return
+    first, last = found.curve["uses"].iloc[[0, -1]]
+    axes.axvspan(max(found.low, first), min(found.high, last), color=PALETTE[2], alpha=0.12, linewidth=0)
+    if first < found.uses < last:
+        axes.axvline(found.uses, color=PALETTE[2], lw=1.2, dashes=(3, 2))
+
+
+def _factor_axis(axes: Axes, gains: Sequence[Gain]) -> None:
+    """Ticks at plain factors: 0.5x, 1x, 2x."""
+    values = [value for gain in gains if gain.gain for value in (gain.gain.low, gain.gain.high) if 0 < value < 1e6]
+    reach = max([abs(math.log2(value)) for value in values if value > 1e-6] + [0.3])
+    low, high = 2 ** (-1.08 * reach), 2 ** (1.08 * reach)
+    if values and min(values) > 0.97:
+        low = 0.9
+    if values and max(values) < 1.03:
+        high = 1.1
+    axes.set_xlim(low, high)
+    step = 1 if reach <= 4 else 2 if reach <= 8 else 4
+    ticks = [2.0**power for power in range(-24, 25, step)]
+    if reach < 1.2:
+        ticks = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.6, 1.8, 2.0]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        ticks = ticks if len(ticks) <= 6 else [tick for tick in ticks if tick in (0.5, 0.7, 1.0, 1.4, 2.0)]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}x"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _legend(figure: Figure, grid: np.ndarray) -> None:
+    found: dict[str, Any] = {}
+    for axes in grid.flat:
+        for handle, words in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(words, handle)
+    if found:
+        figure.legend(list(found.values()), list(found), loc="outside upper right", ncols=len(found), fontsize=8)

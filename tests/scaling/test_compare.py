@@ -1,0 +1,313 @@
+"""What a comparison says of runs whose gain is known, and what it refuses to say."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scaling import pareto_front
+from scaling.compare import Arms, Charges, Payback, Setting, Verdict, compare, draw_arms
+from scaling.compare.arms import read_pair
+from scaling.compare.break_even import read_crossing
+from scaling.compare.joint import fit_pair
+from scaling.compare.needed import trials_needed
+
+QUICK = Setting(n_resamples=200)
+SMALL = {"widths": (8, 32, 128), "depths": (2,), "n_trains": (100, 1600, 6400, 25600)}
+
+
+def gain_of(runs, cost="train_flops", **settings):
+    """The gain of the technique."""
+    setting = Setting(**{"n_resamples": 200, **settings})
+    return compare(runs, costs=[cost], setting=setting, with_break_even=False).gain("technique", cost)
+
+
+@pytest.mark.parametrize("gain", [0.5, 1.0, 1.5, 4.0])
+def test_a_known_gain_is_found(gain):
+    """Without noise the gain is that of the truth, to what the coarseness of the grid leaves."""
+    found = gain_of(draw_arms(Arms(gain=gain, seed_noise=1e-4)))
+
+    assert found.gain.value == pytest.approx(gain, rel=0.03)
+    assert found.bend.value == pytest.approx(0.0, abs=0.005)
+
+
+def test_a_technique_that_is_cheaper_for_the_same_error_gains_exactly_that():
+    """The same errors at a third of the cost: three, whatever the law, and nothing bends."""
+    runs = draw_arms(Arms(gain=1.0), seed=3)
+    mine = runs[runs["technique"] == "baseline"]
+    cheaper = mine.assign(
+        technique="technique", trial_id=mine["trial_id"] + "-t", train_flops=mine["train_flops"] / 3
+    )  # fmt: skip
+    found = gain_of(pd.concat([mine, cheaper]))
+
+    assert found.gain.value == pytest.approx(3.0, rel=1e-6)
+    assert (found.gain.low, found.gain.high) == (pytest.approx(3.0, rel=1e-3), pytest.approx(3.0, rel=1e-3))
+    assert found.bend.value == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_bend_is_found_and_the_frontiers_cross_where_they_should():
+    """With a steeper exponent the gain grows with the budget, and is 1 where the truth says."""
+    arms = Arms(gain=1.5, bend=0.05, seed_noise=0.02)
+    found = gain_of(draw_arms(arms, seed=1), budgets=(1e7, 1e10))
+    crossing = arms.reference * arms.gain ** (-arms.alpha / arms.bend)
+
+    assert found.bends
+    assert found.bend.value == pytest.approx(0.05, abs=0.01)
+    for read, budget in zip(found.at_budgets, (1e7, 1e10), strict=True):
+        assert read.value == pytest.approx(float(arms.true_gain(np.array(budget))), rel=0.15)
+    assert found.crossing.value == pytest.approx(crossing, rel=0.5)
+    assert found.exponents[0] == pytest.approx(5.0, rel=0.1)
+    assert found.exponents[1] == pytest.approx(4.0, rel=0.1)
+
+
+def test_error_that_levels_off_does_not_pass_for_a_bend():
+    """A common irreducible error flattens the better arm first; the saturating law knows."""
+    found = gain_of(draw_arms(Arms(gain=4.0, irreducible=0.03, seed_noise=0.01), seed=1))
+
+    assert found.law == "saturating"
+    assert found.gain.value == pytest.approx(4.0, rel=0.1)
+    assert not found.bends
+
+
+def test_luck_on_the_frontier_does_not_pass_for_a_gain():
+    """A technique that is only noisier has luckier best cells; chosen by other seeds they hardly count."""
+    ours, naive = [], []
+    for seed in range(8):
+        calm, noisy = draw_arms(Arms(seed_noise=0.02), seed=seed), draw_arms(Arms(seed_noise=0.2), seed=100 + seed)
+        baseline = calm[calm["technique"] == "baseline"]
+        technique = noisy[noisy["technique"] == "baseline"].assign(technique="technique")
+        technique["trial_id"] += "-t"
+        ours.append(math.log(gain_of(pd.concat([baseline, technique]), n_resamples=20).gain.value))
+        lines = [np.polyfit(*np.log(pareto_front(arm)[["train_flops", "test_error"]].to_numpy().T), 1)
+                 for arm in (baseline, technique)]  # fmt: skip
+        naive.append((np.polyval(lines[1], 20.0) - np.polyval(lines[0], 20.0)) / lines[0][0])
+
+    assert np.mean(naive) > 0.25
+    assert abs(np.mean(ours)) < 0.4 * np.mean(naive)
+
+
+def test_intervals_cover_and_no_gain_is_rarely_called_one():
+    """Of a hundred sweeps without a gain a 95% interval misses more than 13 once in a thousand times."""
+    held = called = 0
+    for seed in range(100):
+        pair = read_pair(
+            draw_arms(Arms(gain=1.0), seed=1000 + seed), "baseline", "technique", cost="train_flops", error="test_error"
+        )
+        fit = fit_pair(
+            pair.points, law="power", bends=False, cost="train_flops", error="test_error", n_resamples=150, seed=0
+        )
+        interval = fit.log_gain_interval(fit.centre, 0.95)
+        held += 0.0 in interval
+        called += interval.low > 0
+    assert held >= 87
+    assert called <= 9
+
+
+@pytest.mark.parametrize(
+    ("gain", "margin", "verdict"),
+    [
+        (4.0, 0.05, Verdict.SHIFTS),
+        (0.3, 0.05, Verdict.COSTS_MORE),
+        (1.0, 0.5, Verdict.EQUIVALENT),
+        (1.0, 0.01, Verdict.CANNOT_TELL),
+    ],
+)
+def test_a_verdict_tells_no_difference_from_not_knowing(gain, margin, verdict):
+    """The same interval around 1 is an answer for a wide margin and none for a narrow one."""
+    assert gain_of(draw_arms(Arms(gain=gain), seed=2), margin=margin).verdict is verdict
+
+
+def test_the_trials_needed_are_enough():
+    """Runs drawn on the fitted curves at that budget, as many as said, bring the half-width down to the gain."""
+    pair = read_pair(
+        draw_arms(Arms(gain=1.1, **SMALL), seed=5), "baseline", "technique", cost="train_flops", error="test_error"
+    )
+    names = {"law": "power", "bends": False, "cost": "train_flops", "error": "test_error", "seed": 0}
+    fit = fit_pair(pair.points, n_resamples=1000, **names)
+    interval = fit.log_gain_interval(fit.centre, 0.95)
+    gain = fit.log_gain(fit.centre)
+    assert 0.0 in interval
+    needed = trials_needed(fit, interval.low, interval.high, n_seeds=3)
+
+    n_cells = needed.n_trials // 6
+    arm = np.tile(np.repeat([0.0, 1.0], 3), n_cells)
+    x = np.array([np.full(arm.size, math.log(needed.cost)), arm])
+    curve = fit.law.evaluate(fit.optimum.theta[None], x - fit.optimum.centre[:, None])[0]
+    sigma = float(np.median(fit.optimum.problem.sigma))
+    old = pair.points
+    more = replace(
+        old, x=np.hstack([old.x, x]),
+        y=np.r_[old.y, curve + sigma * np.random.default_rng(2).standard_normal(arm.size)],
+        n_test=np.full(old.n_points + arm.size, np.nan), n_seeds=np.ones(old.n_points + arm.size),
+        cluster=np.r_[old.cluster, old.n_clusters + np.repeat(np.arange(n_cells), 6)],
+    )  # fmt: skip
+    after = fit_pair(more, n_resamples=1000, **names).log_gain_interval(fit.centre, 0.95)
+
+    assert needed.cost >= math.exp(fit.centre) * 0.999
+    assert (after.high - after.low) / 2 == pytest.approx(abs(gain), rel=0.35)
+
+
+def test_a_phase_that_is_left_out_is_not_charged():
+    """With a teacher that costs as much as the training, leaving it out doubles the gain."""
+    runs = draw_arms(Arms(gain=2.0), seed=4)
+    is_taught = runs["technique"] == "technique"
+    spent = runs["train_flops"]
+    runs = runs.assign(
+        train_flops_train=spent, train_flops_teacher=spent.where(is_taught), train_flops=spent * (1 + is_taught)
+    )  # fmt: skip
+
+    def gain(charges):
+        found = compare(runs, costs=["train_flops"], charges=charges, setting=QUICK, with_break_even=False)
+        return found.gain("technique").gain.value
+
+    whole, left_out = gain(Charges()), gain(Charges(leave_out=("teacher",)))
+    assert left_out == pytest.approx(2 * whole, rel=1e-3)
+    assert gain(Charges(spread={"teacher": 4})) == pytest.approx(whole * 2 / 1.25, rel=1e-3)
+
+
+def test_what_is_dearer_to_train_and_cheaper_to_use_pays_from_a_number_of_uses_on():
+    """Same errors at 4 times the training and half the inference, on one number of examples: 3 T = U I / 2."""
+    one_size = {"widths": (8, 16, 32, 64, 128), "depths": (1, 2, 4), "n_trains": (1600,)}
+    runs = draw_arms(Arms(seed_noise=0.02, **one_size), seed=1)
+    mine = runs[runs["technique"] == "baseline"]
+    theirs = mine.assign(
+        technique="technique", trial_id=mine["trial_id"] + "-t", train_flops=4 * mine["train_flops"],
+        inference_flops=mine["inference_flops"] / 2,
+    )  # fmt: skip
+    found = compare(pd.concat([mine, theirs]), costs=["train_flops"], setting=QUICK).break_even("technique")
+
+    assert found.payback is Payback.FROM
+    assert found.uses == pytest.approx(6 * 3 * 1600, rel=0.05)
+    assert found.low <= found.uses <= found.high
+    assert found.curve["gain"].iloc[0] == pytest.approx(0.25, rel=0.05)
+    assert found.curve["gain"].iloc[-1] == pytest.approx(2.0, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("gains", "payback", "uses"),
+    [
+        ([2, 2, 2], Payback.FROM_FIRST, None),
+        ([0.5, 0.5, 0.5], Payback.NEVER, None),
+        ([1, 1, 1], Payback.CANNOT_TELL, None),
+        ([0.5, 1, 2], Payback.FROM, 10.0),
+        ([2, 1, 0.5], Payback.UP_TO, 10.0),
+        ([1.05, 2, 3], Payback.FROM, 0.0),
+    ],
+)
+def test_a_curve_of_gains_is_read_as_a_person_would(gains, payback, uses):
+    """Intervals of 20% around the gains; the crossing lies where the line between two points is 1."""
+    gain = np.array(gains, dtype=float)
+    curve = pd.DataFrame(
+        {"uses": [1.0, 10.0, 100.0], "gain": gain * 1.0000001, "gain_low": gain / 1.2, "gain_high": gain * 1.2}
+    )
+    if payback is Payback.UP_TO:
+        curve["gain"] = gain / 1.0000001
+    found = read_crossing(curve)
+
+    assert found[0] is payback
+    assert found[1] == (None if uses is None else pytest.approx(uses, rel=1e-3))
+    if uses:
+        assert 1 < found[2] < uses < found[3] < 100
+
+
+def test_an_unknown_energy_is_an_empty_cell_with_a_reason():
+    """Never a zero, never a missing row."""
+    runs = draw_arms(Arms(**SMALL)).assign(energy_joules=np.nan)
+    found = compare(runs, costs=["train_flops", "energy_joules"], setting=QUICK, with_break_even=False)
+    row = found.table.set_index("cost").loc["energy_joules"]
+
+    assert row["status"] == "refused"
+    assert math.isnan(row["gain"])
+    assert "no trial has it" in row["reason"]
+    assert "no number" in found.sentences[1]
+
+
+def test_unfinished_trials_are_counted_and_stay_off_the_frontier():
+    """Their errors do not enter, and the words say how many there were."""
+    runs = draw_arms(Arms(gain=1.5, **SMALL), seed=1)
+    where = runs.index[runs["technique"] == "technique"][:4]
+    lost = runs.copy()
+    lost.loc[where, ["status", "test_error"]] = ["diverged", np.nan]
+    found = compare(lost, costs=["train_flops"], setting=QUICK, with_break_even=False)
+
+    assert found.statuses["technique"] == {"diverged": 4, "finished": 32}
+    assert found.table["n_unfinished"].iloc[0] == 4
+    assert "4 diverged" in found.sentences[-1]
+
+
+def test_options_compete_or_stand_alone():
+    """The frontier of a technique is the best over its densities, or each density has its own."""
+    runs = draw_arms(Arms(gain=2.0), seed=1)
+    worse = draw_arms(Arms(gain=0.25), seed=2)
+    worse = worse[worse["technique"] == "technique"]
+    both = pd.concat([
+        runs.assign(density=np.where(runs["technique"] == "technique", 0.5, np.nan)),
+        worse.assign(density=0.1, cell=worse["cell"] + "-sparse", trial_id=worse["trial_id"] + "-sparse"),
+    ])  # fmt: skip
+    best = gain_of(both)
+    each = compare(both, costs=["train_flops"], by=["density"], setting=QUICK, with_break_even=False)
+
+    assert best.gain.value == pytest.approx(2.0, rel=0.15)
+    assert each.techniques == ("technique density=0.1", "technique density=0.5")
+    assert each.gain("technique density=0.1").gain.value == pytest.approx(0.25, rel=0.15)
+
+
+def test_one_seed_is_said():
+    """With one seed a cell helps to choose itself, and a note says so."""
+    runs = draw_arms(Arms(n_seeds=1, **SMALL))
+
+    assert any("one seed" in note for note in compare(runs, costs=["train_flops"], setting=QUICK).notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        (lambda runs: runs, {"baseline": "basline"}, "did you mean 'baseline'"),
+        (lambda runs: runs, {"techniques": ["nothing"]}, "no technique 'nothing'"),
+        (lambda runs: runs, {"costs": ["flops"]}, "no cost 'flops'"),
+        (lambda runs: runs, {"by": ["density"]}, "no option 'density'"),
+        (lambda runs: runs, {"charges": Charges(leave_out=("teacher",))}, "no trial has a phase 'teacher'"),
+        (lambda runs: runs, {"setting": Setting(error="shift_error")}, "no column 'shift_error'"),
+        (lambda runs: runs[runs["technique"] == "baseline"], {}, "'baseline' alone"),
+        (lambda runs: runs.drop(columns="technique"), {}, "no column 'technique'"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(change, arguments, message):
+    """In one sentence."""
+    with pytest.raises(ValueError, match=message):
+        compare(change(draw_arms(Arms(**SMALL))), **arguments)
+
+
+def test_too_few_cells_in_common_are_refused_for_that_technique_alone():
+    """A technique on another grid has no number, and the sentence says what would help."""
+    runs = draw_arms(Arms(**SMALL))
+    apart = runs.assign(width=np.where(runs["technique"] == "technique", runs["width"] + 1, runs["width"]))
+
+    refused = gain_of(apart)
+    assert refused.verdict is Verdict.REFUSED
+    assert "0 cells in common" in refused.reason
+    assert "unpaired" in refused.reason
+    assert gain_of(apart, paired=False).gain is not None
+
+
+def test_a_comparison_is_the_same_twice_and_json_can_hold_it():
+    """Same runs, same bytes; tables and JSON agree."""
+    runs = draw_arms(Arms(gain=2.0, **SMALL), seed=1)
+    first, second = (compare(runs, charges=Charges(uses=1e5), setting=QUICK) for _ in range(2))
+    text = json.dumps(first.to_dict(), allow_nan=False, sort_keys=True)
+
+    assert text == json.dumps(second.to_dict(), allow_nan=False, sort_keys=True)
+    table = first.table.set_index("cost")
+    for one in json.loads(text)["gains"]:
+        shown = table.loc[one["cost"]]
+        assert shown["status"] == one["status"]
+        if one["gain"] is None:
+            assert math.isnan(shown["gain"])
+            assert shown["reason"] == one["reason"] != ""
+        else:
+            assert shown["gain"] == one["gain"]["value"]
+    assert "lifetime" in first.costs
+    assert "energy_joules" not in first.costs
