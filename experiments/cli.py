@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from experiments.compare_command import compare
 from experiments.literature_commands import literature, project, theory
 from experiments.output_commands import export, init
 from experiments.terminal import make_console
@@ -230,7 +231,7 @@ def ui(
     serve_ui(results, port)
 
 
-for command in (literature, project, theory, init, export):
+for command in (compare, literature, project, theory, init, export):
     app.command()(command)
 
 
