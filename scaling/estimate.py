@@ -183,7 +183,7 @@ def estimate_sigma(law: Law, start: Array, wide: Problem, points: Points) -> tup
         known = known_variance(law, theta, wide.x, points)
         sigma = combined_sigma((points.y - prediction) * correction, known)
         problem = Problem(wide.x, wide.y, sigma, wide.multiplicity, wide.lower, wide.upper)
-        theta = solve(law, theta, problem, tolerance=1e-2, max_steps=30, flat=1e-4).theta
+        theta = solve(law, theta, problem, tolerance=3e-2, max_steps=30, flat=1e-4).theta
     return sigma, theta[0]
 
 

@@ -166,7 +166,7 @@ def _simpler_law(case: _Case) -> Verdict | None:
 def _least_loss(case: _Case, held: Problem) -> float:
     """Least loss of a problem from the optimum and some starts, brought near on a sample of the points first."""
     starts = np.concatenate([case.optimum.theta[None], case.optimum.starts[::SIMPLER_STRIDE]])
-    near = solve(case.law, starts, sample(held), tolerance=1e-2, max_steps=25, flat=0.03, damping=FAR)
+    near = solve(case.law, starts, sample(held), tolerance=1e-2, max_steps=12, flat=0.03, damping=FAR)
     best = int(np.argmin(np.where(np.isnan(near.objective), np.inf, near.objective)))
     found = solve(case.law, near.theta[best : best + 1], held, tolerance=1e-2, max_steps=60, flat=0.01)
     return float(found.objective[0])
