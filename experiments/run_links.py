@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,3 +27,15 @@ def run_links(folder: Path, trial_ids: Iterable[str], *, uri: str, experiment: s
     base = uri.rstrip("/") if uri.startswith(("http://", "https://")) else LOCAL_UI
     found = {trial_id: log.find(trial_id) for trial_id in trial_ids}
     return {name: f"{base}/#/runs/{quote(one.run_id)}" for name, one in found.items() if one is not None}
+
+
+def experiment_links(store: Path, port: int) -> dict[str, str]:
+    """Address of the runs of each of our experiments in a SQLite store that is served on this machine.
+
+    The address asks for MLflow's view of training runs; by itself it opens the one for language models.
+    """
+    query = "select name, experiment_id from experiments where lifecycle_stage = 'active' and name != 'Default'"
+    with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True)) as connection:
+        found = connection.execute(f"{query} order by name").fetchall()
+    base = f"http://127.0.0.1:{port}/#/experiments"
+    return {str(name): f"{base}/{number}/runs?workflowType=machine_learning" for name, number in found}

@@ -24,6 +24,7 @@ from experiments.results import (
     read_results,
     save_sweep,
 )
+from experiments.run_links import experiment_links
 from experiments.sweep import FitSpec, SweepSpec
 from scaling.runs import label
 
@@ -305,7 +306,9 @@ def serve_ui(results_folder: Path, port: int) -> None:
     store = results_folder.absolute() / STORE_NAME
     if not store.exists():
         raise ValueError(f"there is no MLflow store {store}; run ninthpower sweep first, or give --results")
-    print(f"MLflow on http://127.0.0.1:{port} (end it with Ctrl-C)", flush=True)
+    for name, address in experiment_links(store, port).items():
+        print(f"{name}  {address}")
+    print(f"MLflow on http://127.0.0.1:{port} in some ten seconds (end it with Ctrl-C)", flush=True)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     command = [
         sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{store}",

@@ -111,11 +111,12 @@ def drawable(runs: pd.DataFrame, cost: str, error: str) -> pd.DataFrame:
     return shown.sort_values([cost, error], kind="stable")
 
 
-def save_figure(figure: Figure, table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+def save_figure(figure: Figure, table: pd.DataFrame, folder: str | Path, name: str) -> list[Path]:
     """Write a figure as png and svg with its numbers as csv beside it; return the paths.
 
     The same figure gives the same bytes.
     """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}{suffix}" for suffix in (".png", ".svg", ".csv")]
     with rc_context(style()):

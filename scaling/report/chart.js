@@ -97,6 +97,7 @@
     if (!known(value)) return "unknown";
     if (value === 0) return "0";
     const size = Math.abs(value);
+    if (Number.isInteger(value) && size < 1e9) return value.toLocaleString("en");
     return size >= 1e5 || size < 1e-3 ? value.toExponential(2).replace("e+", "e") : String(Number(value.toPrecision(4)));
   }
 
@@ -254,7 +255,7 @@
     const link = trials.link && trials.link[i];
     if (link) {
       const anchor = document.createElement("a");
-      anchor.href = link; anchor.target = "_blank"; anchor.rel = "noopener"; anchor.textContent = "open in MLflow";
+      anchor.href = link; anchor.target = "_blank"; anchor.rel = "noopener"; anchor.textContent = `MLflow run ${link.split("/").pop()}`;
       details.append(" · ", anchor);
     }
     const facts = document.createElement("dl");

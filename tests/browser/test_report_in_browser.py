@@ -173,6 +173,19 @@ def test_an_address_can_name_a_trial(open_page, report):
     assert "Trial trial-050" in page.inner_text("#chart-details")
 
 
+def test_it_works_in_the_sandbox_in_which_mlflow_shows_artifacts(open_page, folder):
+    """Scripts are allowed there, and nothing else: no storage, no popups, no history."""
+    frame_holder = folder / "holder.html"
+    frame_holder.write_text('<iframe sandbox="allow-scripts" src="report.html" width="900" height="900"></iframe>')
+    page = open_page(frame_holder.as_uri())
+    page.locator("iframe").wait_for()
+    frame = page.frames[-1]
+    frame.select_option("#chart-cost", "inference_flops")
+
+    assert frame.evaluate("window.chartState().cost") == "inference_flops"
+    assert page.said == []
+
+
 def test_in_print_nothing_is_cut_off(open_page, report, tmp_path):
     """Controls vanish, boxes that scroll open up, and it becomes a pdf of some pages."""
     page = open_page(report)
