@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares, minimize
 
+from scaling.estimate import distinct_starts, proposed_starts
 from scaling.laws import LAWS
 from scaling.solver import Problem, huber, solve
 
@@ -97,3 +98,35 @@ def test_a_point_counted_twice_equals_two_points():
     )  # fmt: skip
 
     assert weighted.theta[0] == pytest.approx(repeated.theta[0], rel=1e-6)
+
+
+def test_without_a_threshold_the_loss_is_that_of_least_squares():
+    """An infinite threshold takes a shorter way through the arithmetic, to the optimum of scipy's linear loss."""
+    robust = problem_with_outliers()
+    problem = Problem(
+        robust.x, robust.y, robust.sigma, robust.multiplicity, robust.lower, robust.upper, threshold=np.inf
+    )
+    start = np.array([0.02, -1.0, 0.3])
+
+    found = solve(LAW, start[None], problem)
+    reference = least_squares(
+        lambda theta: (LAW.evaluate(theta[None], problem.x)[0] - problem.y) / problem.sigma,
+        start, bounds=([0, -50, 0], np.inf), xtol=1e-14, ftol=1e-14, gtol=1e-12,
+    )  # fmt: skip
+
+    assert found.theta[0] == pytest.approx(reference.x, rel=1e-5, abs=1e-9)
+    assert found.objective[0] == pytest.approx(reference.cost, rel=1e-9)
+
+
+def test_screening_loses_no_start():
+    """Every start proposed is counted for one of the curves that go on, and the best curve comes first."""
+    problem = problem_with_outliers()
+    wide = Problem(problem.x, problem.y, problem.sigma, problem.multiplicity, problem.lower, problem.upper, np.inf)
+    proposed = proposed_starts(LAW, problem.x, problem.y, problem.multiplicity)
+
+    starts, sizes = distinct_starts(LAW, proposed, wide)
+
+    losses = ((LAW.evaluate(starts, problem.x) - problem.y) ** 2).sum(axis=1)
+    assert sizes.sum() == len(proposed)
+    assert len(starts) == len(sizes)
+    assert losses.min() == losses[0]
