@@ -2,6 +2,7 @@
 
 from scaling.bootstrap import Intervals, bootstrap
 from scaling.choice import Choice, bootstrap_choice, choose_law
+from scaling.compare import Comparison, compare
 from scaling.fit import Fit, fit
 from scaling.frontier import pareto_front
 from scaling.holdout import backtest
@@ -14,6 +15,7 @@ from scaling.synthetic import draw_runs
 __all__ = [
     "LAWS",
     "Choice",
+    "Comparison",
     "Fit",
     "FitStatus",
     "Interval",
@@ -23,6 +25,7 @@ __all__ = [
     "bootstrap_choice",
     "check_runs",
     "choose_law",
+    "compare",
     "draw_runs",
     "fit",
     "get_law",

@@ -96,7 +96,7 @@ def read_pair(
         int(max(part.groupby("_cell").size().max() for part in parts)),
         (_range(chosen[0][cost]), _range(chosen[1][cost])),
         tuple(sorted(set(left_out))),
-        _notes(parts, chosen, paired, common),
+        _notes(parts, paired, common),
     )
 
 
@@ -212,19 +212,16 @@ def _range(values: pd.Series) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
-def _notes(
-    parts: Sequence[pd.DataFrame], chosen: Sequence[pd.DataFrame], paired: bool, common: set[str]
-) -> tuple[str, ...]:
+def _notes(parts: Sequence[pd.DataFrame], paired: bool, common: set[str]) -> tuple[str, ...]:
     notes = []
-    single = sum(int((part.groupby("_cell").size() == 1).sum()) for part in chosen)
-    if single:
+    if any((part.groupby("_cell").size() == 1).any() for part in parts):
         notes.append(
-            f"{single} cells of the frontiers have one seed, so their own luck helped to choose them; "
-            "it cancels only where both arms are equally noisy"
+            "there are cells of one seed, whose own luck helps to choose them for the frontier; it cancels only where "
+            "both arms are equally noisy"
         )
-    alone = sum(len(set(part["_pair"]) - common) for part in parts)
+    alone = sum(part.loc[~part["_pair"].isin(common), "_pair"].nunique() for part in parts)
     if paired and alone:
-        notes.append(f"{alone} cells are in one arm only")
+        notes.append(f"{alone} cell{' is' if alone == 1 else 's are'} in one arm only")
     if not paired:
         notes.append("the arms were resampled separately, cell by cell")
     return tuple(notes)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from scaling.compare.arms import count_statuses
 from scaling.compare.break_even import BreakEven, break_even
-from scaling.compare.costs import COSTS, Charges, charge
+from scaling.compare.costs import COSTS, Charged, Charges, charge
 from scaling.compare.gain import Estimate, Gain, Setting, Verdict, check_setting, measure_gain
 from scaling.compare.sentence import break_even_sentence, break_even_text, cost_words, gain_sentence
 from scaling.compare.techniques import check_techniques, read_techniques
@@ -32,6 +32,7 @@ class Comparison:
         setting: How it was compared.
         charges: What entered the costs.
         statuses: How the trials of each technique ended, the baseline's included.
+        not_known: Costs that no run has, each with the reason.
         not_chosen: Trials that lost to another learning rate on validation.
     """
 
@@ -41,6 +42,7 @@ class Comparison:
     setting: Setting
     charges: Charges
     statuses: Mapping[str, Mapping[str, int]]
+    not_known: Mapping[str, str]
     not_chosen: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -91,6 +93,10 @@ class Comparison:
         for gain in self.gains:
             if gain.pair is not None and gain.gain is not None:
                 found |= dict.fromkeys(f"{gain.technique}: {note}." for note in gain.pair.notes)
+        unasked = {cost: reason for cost, reason in self.not_known.items() if cost not in self.costs}
+        if unasked:
+            listed = "; ".join(f"{cost_words(cost)} ({reason})" for cost, reason in unasked.items())
+            found[f"Not compared: {listed}."] = None
         if self.not_chosen:
             found[f"{len(self.not_chosen)} trials lost to another setting on validation and are not compared."] = None
         return tuple(found)
@@ -138,6 +144,7 @@ class Comparison:
             "break_evens": [found.to_dict() for found in self.break_evens],
             "sentences": list(self.sentences),
             "notes": list(self.notes),
+            "not_known": dict(self.not_known),
             "not_chosen": list(self.not_chosen),
         }  # fmt: skip
 
@@ -194,21 +201,23 @@ def compare(
     check_setting(setting, list(table.columns))
     names = check_techniques(table, baseline, techniques)
     _check_costs(costs)
-    charged, missing = charge(table, charges)
-    wanted = [cost for cost in COSTS if cost not in missing] if costs is None else list(dict.fromkeys(costs))
-    gains = []
-    for technique in names:
-        for cost in wanted:
-            if cost in missing:
-                gains.append(_refused(technique, baseline, cost, setting, charged, missing[cost]))
-            else:
-                gains.append(measure_gain(charged, baseline, technique, cost, setting))
-    paid = tuple(break_even(charged, baseline, name, setting) for name in names) if with_break_even else ()
+    charged = charge(table, charges)
+    wanted = [cost for cost in COSTS if cost not in charged.missing] if costs is None else list(dict.fromkeys(costs))
+    gains = tuple(_gain(charged, baseline, name, cost, setting) for name in names for cost in wanted)
+    paid = tuple(break_even(charged.table, baseline, name, setting) for name in names) if with_break_even else ()
     statuses = {name: count_statuses(table, name) for name in dict.fromkeys([baseline, *names])}
-    return Comparison(baseline, tuple(gains), paid, setting, charges, statuses, not_chosen)
+    return Comparison(baseline, gains, paid, setting, charges, statuses, charged.missing, not_chosen)
 
 
-def _refused(technique: str, baseline: str, cost: str, setting: Setting, runs: pd.DataFrame, reason: str) -> Gain:
+def _gain(charged: Charged, baseline: str, technique: str, cost: str, setting: Setting) -> Gain:
+    """The gain, or the reason why the cost is not known."""
+    runs = charged.table
+    reason = charged.missing.get(cost)
+    if reason is None and cost in charged.partly:
+        empty = [name for name in (baseline, technique) if runs.loc[runs["technique"] == name, cost].isna().all()]
+        reason = charged.partly[cost] if empty else None
+    if reason is None:
+        return measure_gain(runs, baseline, technique, cost, setting)
     return Gain(
         technique, baseline, cost, setting.error, setting.level, setting.margin, Verdict.REFUSED,
         reason=f"{cost} is not known: {reason}", statuses=count_statuses(runs, technique),

@@ -32,6 +32,9 @@ COSTS: Mapping[str, str] = {
 # An ideal sparse machine does dense arithmetic at the dense cost.
 _SPARSE = {"sparse_train_flops": "train_flops", "sparse_inference_flops": "inference_flops"}
 
+# Costs that are not known where another is not.
+_DERIVED = {"energy_joules": ("carbon_grams", "money", "lifetime_joules"), "wall_seconds": ("money",)}
+
 
 @dataclass(frozen=True)
 class Charges:
@@ -68,24 +71,36 @@ class Charges:
         return {**dict.fromkeys(self.leave_out, 1.0), **{phase: 1 - 1 / uses for phase, uses in self.spread.items()}}
 
 
-def charge(runs: pd.DataFrame, charges: Charges) -> tuple[pd.DataFrame, dict[str, str]]:
+@dataclass(frozen=True)
+class Charged:
+    """Runs with every cost of `COSTS` as a column.
+
+    Attributes:
+        table: The runs; a cost is empty where it is not known.
+        missing: Costs that no run has, each with the reason.
+        partly: Totals that some runs lost because the share of a phase is not known, each with the reason.
+    """
+
+    table: pd.DataFrame
+    missing: Mapping[str, str]
+    partly: Mapping[str, str]
+
+
+def charge(runs: pd.DataFrame, charges: Charges) -> Charged:
     """Apply the charges: every cost of `COSTS` as a column, empty where it is not known.
 
     A trial without a phase has nothing to leave out. Where a total is known but the phase's share of it is not, the
     total is emptied: half a subtraction would be a wrong number.
 
-    Returns:
-        The table with its costs, and for each cost that no trial has, the reason.
-
     Raises:
         ValueError: If a phase is in none of the trials.
     """
     table = runs.copy()
-    reasons: dict[str, str] = {}
+    partly: dict[str, str] = {}
     original = {name: _numbers(table, name) for name in (*TOTALS, "carbon_grams", *_SPARSE.values(), *_SPARSE)}
     shares = charges.share_not_charged()
     _check_phases(table, shares)
-    totals = {name: _without(table, name, original[name], shares, reasons) for name in TOTALS}
+    totals = {name: _without(table, name, original[name], shares, partly) for name in TOTALS}
     energy, seconds, train = totals["energy_joules"], totals["wall_seconds"], totals["train_flops"]
     inference = original["inference_flops"]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -109,10 +124,15 @@ def charge(runs: pd.DataFrame, charges: Charges) -> tuple[pd.DataFrame, dict[str
         "sparse_lifetime": sparse_total + uses * sparse["sparse_inference_flops"]
         if any(any_sparse.values()) else np.full(len(table), np.nan),
     }  # fmt: skip
-    for name, values in columns.items():
-        if not np.isfinite(values).any():
-            reasons.setdefault(name, _why_empty(name, charges))
-    return table.assign(**columns, wall_seconds=seconds), reasons
+    for whole, derived in _DERIVED.items():
+        if whole in partly:
+            partly |= {name: partly[whole] for name in derived if name not in partly}
+    missing = {
+        name: partly.get(name, _why_empty(name, charges))
+        for name, values in columns.items()
+        if not np.isfinite(values).any()
+    }
+    return Charged(table.assign(**columns, wall_seconds=seconds), missing, partly)
 
 
 def with_uses(charged: pd.DataFrame, uses: float) -> pd.Series:
@@ -140,7 +160,7 @@ def _check_phases(table: pd.DataFrame, shares: Mapping[str, float]) -> None:
 
 
 def _without(
-    table: pd.DataFrame, name: str, total: np.ndarray, shares: Mapping[str, float], reasons: dict[str, str]
+    table: pd.DataFrame, name: str, total: np.ndarray, shares: Mapping[str, float], partly: dict[str, str]
 ) -> np.ndarray:
     """A total less the shares of its phases that are not charged."""
     rest = total.copy()
@@ -153,7 +173,7 @@ def _without(
         has_phase = (flops > 0) | (part > 0)
         rest = rest - np.where(has_phase, share * part, 0.0)
         if bool((has_phase & np.isnan(part) & np.isfinite(total)).any()):
-            reasons.setdefault(name, f"{name} of the phase {phase!r} is not known")
+            partly.setdefault(name, f"{name} of the phase {phase!r} is not known")
     return rest
 
 

@@ -66,8 +66,17 @@ def break_even_text(found: BreakEven) -> str:
     """``pays from 1.2e+05 uses [3e+04, 5e+05]``, or the words for the other cases."""
     if found.payback not in (Payback.FROM, Payback.UP_TO) or found.uses is None:
         return found.payback.value
+    low, high = _count(found.low), _count(found.high)
+    if found.payback is Payback.FROM and found.uses == 0:
+        return f"pays from the first use, or at the latest from {high} uses on"
+    if found.payback is Payback.FROM and math.isinf(found.uses):
+        return f"does not pay, or at the earliest from {low} uses on"
+    if found.payback is Payback.UP_TO and found.uses == 0:
+        return f"does not pay, or at most up to {high} uses"
+    if found.payback is Payback.UP_TO and math.isinf(found.uses):
+        return f"pays for any number of uses, or at least up to {low}"
     word = "from" if found.payback is Payback.FROM else "up to"
-    return f"pays {word} {_count(found.uses)} uses [{_count(found.low)}, {_count(found.high)}]"
+    return f"pays {word} {_count(found.uses)} uses [{low}, {high}]"
 
 
 def _known_uses(found: BreakEven) -> str:
@@ -111,9 +120,9 @@ def _bend(gain: Gain) -> str:
         reads = ", ".join(f"{factor_text(one)} at {cost_text(gain.cost, one.at_cost or 0)}" for one in gain.at_budgets)
         return f"; and it bends, error {way} ({numbers} in the exponent): {reads}{_crossing(gain)}"
     alpha = 1 / gain.exponents[0] if math.isfinite(gain.exponents[0]) else 0.0
-    if max(abs(bend.low), abs(bend.high)) <= NEGLIGIBLE_BEND * alpha:
-        return f", does not bend it ({numbers})"
-    return f"; whether it bends cannot be told ({numbers})"
+    if max(abs(bend.low), abs(bend.high)) > NEGLIGIBLE_BEND * alpha:
+        return f"; whether it bends cannot be told ({numbers})"
+    return f", does not bend it ({numbers})" if gain.verdict is Verdict.SHIFTS else f"; it does not bend ({numbers})"
 
 
 def _crossing(gain: Gain) -> str:

@@ -27,7 +27,8 @@ def table():
 
 def test_nothing_is_changed_by_no_charges():
     """The totals are the runs' own, and costs that nobody can know are named."""
-    charged, reasons = charge(table(), Charges())
+    found = charge(table(), Charges())
+    charged, reasons = found.table, found.missing
 
     assert charged["train_flops"].tolist() == [30, 60, 10]
     assert charged["carbon_grams"].tolist() == [100, 200, 50]
@@ -40,32 +41,35 @@ def test_nothing_is_changed_by_no_charges():
 
 def test_a_phase_left_out_comes_off_every_total_that_knows_it():
     """An energy whose share is not known is emptied instead of half subtracted, and so is its carbon."""
-    charged, reasons = charge(table(), Charges(leave_out=("teacher",)))
+    found = charge(table(), Charges(leave_out=("teacher",)))
+    charged, partly = found.table, found.partly
 
     assert charged["train_flops"].tolist() == [10, 20, 10]
     assert charged["wall_seconds"].tolist() == [1800, 3600, 1800]
     assert charged["energy_joules"].tolist() == pytest.approx([1.8e6, np.nan, 1.8e6], nan_ok=True)
     assert charged["carbon_grams"].tolist() == pytest.approx([50, np.nan, 50], nan_ok=True)
-    assert "teacher" in reasons["energy_joules"]
+    assert "teacher" in partly["energy_joules"]
+    assert partly["carbon_grams"] == partly["energy_joules"]
+    assert "energy_joules" not in found.missing
 
 
 def test_a_phase_is_spread_over_its_uses():
     """A quarter of the teacher on each of four pupils."""
-    charged, _ = charge(table(), Charges(spread={"teacher": 4}))
+    charged = charge(table(), Charges(spread={"teacher": 4})).table
 
     assert charged["train_flops"].tolist() == [15, 30, 10]
 
 
 def test_money_is_hours_and_electricity():
     """One hour at 2 and one kWh at 0.3."""
-    charged, _ = charge(table(), Charges(price_per_hour=2.0, price_per_kwh=0.3))
+    charged = charge(table(), Charges(price_per_hour=2.0, price_per_kwh=0.3)).table
 
     assert charged["money"].tolist() == pytest.approx([2.3, 4.6, 1.15])
 
 
 def test_a_lifetime_is_training_and_all_uses():
     """In FLOP, and in joules at the trial's own joules per FLOP."""
-    charged, _ = charge(table(), Charges(uses=100))
+    charged = charge(table(), Charges(uses=100)).table
 
     assert charged["lifetime"].tolist() == [130, 260, 110]
     assert charged["lifetime_joules"].tolist() == pytest.approx([3.6e6 * 130 / 30, 7.2e6 * 260 / 60, 1.8e6 * 11])
@@ -73,8 +77,8 @@ def test_a_lifetime_is_training_and_all_uses():
 
 def test_a_sparse_machine_does_dense_work_at_the_dense_cost():
     """Empty sparse cells are dense trials, not unknown ones; without any sparse trial there is no such cost."""
-    charged, _ = charge(table(), Charges(uses=100, leave_out=("teacher",)))
-    _, reasons = charge(table().drop(columns=["sparse_train_flops", "sparse_inference_flops"]), Charges())
+    charged = charge(table(), Charges(uses=100, leave_out=("teacher",))).table
+    reasons = charge(table().drop(columns=["sparse_train_flops", "sparse_inference_flops"]), Charges()).missing
 
     assert charged["sparse_train_flops"].tolist() == [10, 15, 10]
     assert charged["sparse_inference_flops"].tolist() == [1, 0.5, 1]
