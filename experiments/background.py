@@ -29,7 +29,7 @@ class Background:
         curves: Error along the training of each trial: ``trial_id``, ``train_flops``, ``validation_error``.
         links: Address of each trial's run in MLflow.
         ours: Whether this program ran the trials.
-        comparison: Parts of the page that compare techniques.
+        comparison: Parts of the page that compare techniques; `not_compared` says why there are none.
     """
 
     title: str
@@ -38,6 +38,7 @@ class Background:
     links: Mapping[str, str] = field(default_factory=dict)
     ours: bool = False
     comparison: Parts = ()
+    not_compared: str = ""
 
 
 def background_of(

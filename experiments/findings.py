@@ -127,7 +127,9 @@ def not_known(runs: pd.DataFrame, fits: Sequence[Intervals], settings: FitSpec, 
         sentences.append(
             f"{len(unfinished)} trials did not finish and have no {label(settings.error)}; they are in the table."
         )
-    sentences.append("Beyond the largest cost seen, a law is a guess; the figure draws none there.")
+    sentences.append(
+        "Beyond the largest cost seen, a law is a guess: its bands know of the noise, not of a law that is wrong there."
+    )
     return sentences
 
 

@@ -53,7 +53,10 @@ def write_page(found: Found, background: Background, drawn: Sequence[ReportFigur
         figures=drawn,
         tables=list(_tables(found)),
         method=method(found.everything, settings, ours=background.ours),
-        not_known=not_known(found.everything, found.fits, settings, found.not_chosen),
+        not_known=[
+            *not_known(found.everything, found.fits, settings, found.not_chosen),
+            *filter(None, [background.not_compared]),
+        ],
         provenance={**background.provenance, **fit_provenance(settings)},
     )
     return write_report(page, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ def analyse(runs: pd.DataFrame, settings: FitSpec, folder: Path, *, background: 
     Raises:
         ValueError: If no trial finished, or the runs lack the cost or the error column.
     """
+    from experiments.report_comparison import comparison_parts
     from experiments.reporting import Found, draw_all, write_page
 
     if not (runs["status"] == "finished").any():
@@ -105,6 +106,8 @@ def analyse(runs: pd.DataFrame, settings: FitSpec, folder: Path, *, background: 
     sentences = answer(everything, front, fits, tested, settings)
     paths = write_runs(everything, folder)
     paths.append(write_json(fits_content(runs, front, fits, tested, settings), folder / "fits.json"))
+    comparison, not_compared = comparison_parts(folder, everything)
+    background = replace(background, comparison=comparison, not_compared=not_compared)
     found = Found(everything, runs, not_chosen, front, fits, tested, sentences, settings)
     drawn, files = draw_all(found, background, folder / "figures")
     report = write_page(found, background, drawn, folder / "report.html")

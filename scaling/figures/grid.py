@@ -130,11 +130,12 @@ def _ticks(axes: Axes, grid: pd.DataFrame) -> None:
 
 def _write_numbers(axes: Axes, values: np.ndarray, norm: colors.Normalize | None, error: str) -> None:
     percent = column_kind(error) == "fraction"
+    darkness = np.zeros(values.shape) if norm is None else np.asarray(norm(values), dtype=np.float64)
     for row, column in np.ndindex(values.shape):
         value = values[row, column]
         if np.isnan(value):
             continue
-        dark = norm is not None and float(norm(max(value, norm.vmin or value))) > 0.5
+        dark = bool(darkness[row, column] > 0.5)
         axes.text(
             column, row, f"{100 * value:.3g}" if percent else f"{value:.3g}", ha="center", va="center", fontsize=7,
             color="white" if dark else "black",

@@ -97,7 +97,7 @@ def write_report(report: Report, path: Path) -> Path:
 
 def _part(part: ReportText | ReportFigure | ReportTable) -> str:
     if isinstance(part, ReportText):
-        return section(part.title, paragraphs(part.sentences))
+        return section(part.title, bullets(part.sentences))
     if isinstance(part, ReportFigure):
         return section(part.title, picture(part.title, part.caption, part.svg))
     rows = table(part.table, part.title)
