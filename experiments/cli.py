@@ -17,7 +17,7 @@ import typer
 from experiments.compare_command import compare
 from experiments.literature_commands import literature, project, theory
 from experiments.output_commands import export, init
-from experiments.terminal import make_console
+from experiments.terminal import make_console, working
 
 app = typer.Typer(
     name="ninthpower",
@@ -26,6 +26,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done; 2 something in what was asked, said in one sentence (--debug gives the traceback); "
+    "3 the sweep ended, but trials failed; 130 interrupted, what was finished is kept.",
 )
 
 RESULTS = Path("results")
@@ -98,6 +100,7 @@ def sweep(
         str | None, typer.Option(help="MLflow tracking server; by default a SQLite file in the results folder.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a sweep's trials, those already finished excepted, then fit and report.
 
@@ -113,14 +116,18 @@ def sweep(
         workers=workers,
         address=address,
         tracking_uri=tracking_uri,
-        console=make_console(),
-        quiet=quiet,
+        console=make_console(stderr=as_json),
+        quiet=quiet or as_json,
     )
-    print_analysis(finished.analysis, finished.folder, make_console())
+    if as_json:
+        typer.echo((finished.folder / "fits.json").read_text(encoding="utf-8"), nl=False)
+    else:
+        print_analysis(finished.analysis, finished.folder, make_console())
     if finished.outcome.interrupted or finished.outcome.n_failed:
         typer.echo(finished.outcome.sentence(_this_command()), err=True)
     where = finished.tracking_server
-    _next(f"open {where}" if where else shlex.join(["ninthpower", "ui", "--results", str(results)]))
+    if not as_json:
+        _next(f"open {where}" if where else shlex.join(["ninthpower", "ui", "--results", str(results)]))
     if finished.outcome.interrupted:
         raise typer.Exit(130)
     if finished.outcome.n_failed:
@@ -143,17 +150,20 @@ def fit(
     from experiments.printing import print_analysis
     from experiments.running import fit_runs
 
-    found = fit_runs(runs, cost=cost, error=error, laws=law, out=out)
+    with working("fitting and drawing"):
+        found = fit_runs(runs, cost=cost, error=error, laws=law, out=out)
     if as_json:
         typer.echo((found.folder / "fits.json").read_text(encoding="utf-8"), nl=False)
     else:
         print_analysis(found.analysis, found.folder, make_console())
+        _next(f"open {found.analysis.report}")
 
 
 @app.command()
 def report(
     runs: RunsArgument,
     out: Annotated[Path | None, typer.Option(help="Folder to write to; by default the results folder itself.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the report of a sweep, or of any table of runs, again.
 
@@ -161,7 +171,14 @@ def report(
     """
     from experiments.running import fit_runs
 
-    typer.echo(fit_runs(runs, out=out).analysis.report)
+    with working("fitting and drawing"):
+        analysis = fit_runs(runs, out=out).analysis
+    if as_json:
+        typer.echo(
+            json.dumps({"report": str(analysis.report), "files": [str(path) for path in analysis.paths]}, indent=1)
+        )
+    else:
+        typer.echo(analysis.report)
 
 
 @app.command()
@@ -185,6 +202,7 @@ def runs(
         typer.echo(table.to_json(orient="records", indent=1))
     else:
         print_runs(table, limit, make_console())
+        _next(shlex.join(["ninthpower", "fit", str(runs)]))
 
 
 @app.command()
@@ -210,11 +228,13 @@ def calibrate(
     from experiments.calibrating import calibrate_design
     from experiments.printing import print_calibration
 
-    found = calibrate_design(runs, law=law, truth=truth, noise=noise, n_sweeps=sweeps, data_folder=data)
+    with working(f"drawing and fitting {sweeps} synthetic sweeps"):
+        found = calibrate_design(runs, law=law, truth=truth, noise=noise, n_sweeps=sweeps, data_folder=data)
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=1))
     else:
         print_calibration(found, make_console())
+        _next(shlex.join(["ninthpower", "sweep" if runs.suffix in (".yaml", ".yml") else "fit", str(runs)]))
 
 
 @app.command()
