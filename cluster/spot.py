@@ -8,6 +8,7 @@ Run: python -m cluster.spot aws|gcp    # on each worker, in the background, besi
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import time
@@ -91,7 +92,7 @@ def own_node() -> tuple[str, str]:
     """The id of this machine's Ray node, and the address of its cluster."""
     import ray
 
-    ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
+    ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     try:
         context = ray.get_runtime_context()
         return context.get_node_id(), context.gcs_address
