@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from scaling.compare.frontiers import crossfitted
 from scaling.laws.base import Array
 from scaling.points import COUNTED_ON_TEST, Points, cluster_labels, log_of_counts, usable_runs
 
+T = TypeVar("T")
 # Cells of two techniques are a pair if they agree in these, as far as the table has them.
 MATCH_COLUMNS = ("dataset", "family", "width", "depth", "n_train", "epochs")
 # With fewer cells in common there is nothing to resample together.
 LEAST_COMMON = 3
-# Costs that differ by less are one budget: of ten data sizes that add a per cent each to the cost of a million uses,
-# only the best belongs on the frontier. Assumed; sweeps space their budgets by more.
-SAME_BUDGET = 0.1
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,7 @@ def read_pair(
 ) -> FrontierPair:
     """Find the frontier of either arm and match their cells.
 
-    The frontier is cross-fitted: a run enters if the *other* seeds of the cells put its cell on the frontier. Chosen
-    by its own error a cell would be there because it was lucky, and the luck would pass for performance.
+    The frontiers are cross-fitted, see `scaling.compare.frontiers`.
 
     Args:
         runs: The runs table, choices on validation made.
@@ -87,17 +85,17 @@ def read_pair(
             f"{technique!r} and {baseline!r} have {count} in common, matched by {', '.join(matched)}, and at least "
             f"{LEAST_COMMON} are needed; run both on the same grid, or compare them unpaired"
         )
-    chosen = [part[_crossfitted(part, cost, error)] for part in parts]
+    ordered = [_ordered(part, cost, error) for part in parts]
+    front = _ordered(pd.concat([part[crossfitted(part, cost, error)] for part in ordered]), cost, error)
+    everything = pd.concat(ordered)
     return FrontierPair(
-        _points(pd.concat(chosen), cost, error, left_out),
-        (parts[0]["_cell"].nunique(), parts[1]["_cell"].nunique()),
-        len(common),
-        (chosen[0]["_cell"].nunique(), chosen[1]["_cell"].nunique()),
-        int(max(part.groupby("_cell").size().max() for part in parts)),
-        (_range(chosen[0][cost]), _range(chosen[1][cost])),
-        tuple(sorted(set(left_out))),
-        _notes(parts, paired, common),
-    )
+        _points(front, cost, error, left_out),
+        _per_arm(everything, lambda part: part["_cell"].nunique()), len(common),
+        _per_arm(front, lambda part: part["_cell"].nunique()),
+        int(everything.groupby("_cell").size().max()),
+        _per_arm(front, lambda part: (float(part[cost].min()), float(part[cost].max()))),
+        tuple(sorted(set(left_out))), _notes(parts, paired, common),
+    )  # fmt: skip
 
 
 def count_statuses(runs: pd.DataFrame, technique: str) -> dict[str, int]:
@@ -148,52 +146,19 @@ def _pair_keys(part: pd.DataFrame, names: list[str]) -> list[str]:
     return ["|".join(values) for values in zip(*columns, strict=True)]
 
 
-def _crossfitted(part: pd.DataFrame, cost: str, error: str) -> NDArray[np.bool_]:
-    """Which runs belong to cells that the other seeds put on the frontier."""
-    cell = pd.factorize(part["_cell"])[0]
-    order = part.groupby("_cell", sort=False)["seed"].rank(method="first").to_numpy(dtype=np.int64) - 1
-    costs, errors = part[cost].to_numpy(dtype=np.float64), part[error].to_numpy(dtype=np.float64)
-    n_cells, count = cell.max() + 1, np.bincount(cell)
-    total_cost, total_error = np.bincount(cell, costs), np.bincount(cell, errors)
-    chosen = np.zeros(cell.size, dtype=bool)
-    for fold in range(int(count.max())):
-        held = order == fold
-        rest = np.maximum(count - np.bincount(cell[held], minlength=n_cells), 0)
-        # A cell of one seed has no other to be judged by; its own is used, and a note says so.
-        alone = rest == 0
-        divisor = np.where(alone, count, rest)
-        spent = (total_cost - np.where(alone, 0.0, np.bincount(cell[held], costs[held], n_cells))) / divisor
-        reached = (total_error - np.where(alone, 0.0, np.bincount(cell[held], errors[held], n_cells))) / divisor
-        # Equal costs and errors must not come apart by the rounding of a difference.
-        chosen[held] = _on_front(_rounded(spent), _rounded(reached))[cell[held]]
-    return chosen
-
-
-def _on_front(cost: Array, error: Array) -> NDArray[np.bool_]:
-    """Cells that none beats: no cheaper one is as good, and none of the same budget is better."""
-    order = np.argsort(cost, kind="stable")
-    costs = cost[order]
-    least = np.r_[np.inf, np.minimum.accumulate(error[order])]
-    cheaper = least[np.searchsorted(costs, cost, side="left")]
-    same_budget = least[np.searchsorted(costs, cost * (1 + SAME_BUDGET), side="right")]
-    return (error < cheaper) & (error <= same_budget)
-
-
-def _rounded(values: Array) -> Array:
-    """Values to ten significant digits."""
-    with np.errstate(divide="ignore"):
-        scale = 10.0 ** (9 - np.floor(np.log10(np.abs(np.where(values == 0, 1.0, values)))))
-    return np.round(values * scale) / scale
-
-
 def _test_sizes(table: pd.DataFrame, error: str) -> Array:
     if error in COUNTED_ON_TEST and "n_test" in table.columns:
         return table["n_test"].to_numpy(dtype=np.float64, na_value=np.nan)
     return np.full(len(table), np.nan)
 
 
-def _points(table: pd.DataFrame, cost: str, error: str, left_out: list[tuple[str, str]]) -> Points:
-    ordered = table.sort_values(["_pair", "_arm", "_cell", "seed", cost, error], kind="stable")
+def _ordered(table: pd.DataFrame, cost: str, error: str) -> pd.DataFrame:
+    """Sort the runs by what they say, not by where they stood."""
+    order = ["_pair", "_arm", "_cell", "seed", cost, error]
+    return table.sort_values(order, kind="stable").reset_index(drop=True)
+
+
+def _points(ordered: pd.DataFrame, cost: str, error: str, left_out: list[tuple[str, str]]) -> Points:
     n_test = _test_sizes(ordered, error)
     x = np.array([np.log(ordered[cost].to_numpy(dtype=np.float64)), ordered["_arm"].to_numpy(dtype=np.float64)])
     return Points(
@@ -208,8 +173,8 @@ def _points(table: pd.DataFrame, cost: str, error: str, left_out: list[tuple[str
     )
 
 
-def _range(values: pd.Series) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
+def _per_arm(table: pd.DataFrame, value: Callable[[pd.DataFrame], T]) -> tuple[T, T]:
+    return value(table[table["_arm"] == 0]), value(table[table["_arm"] == 1])
 
 
 def _notes(parts: Sequence[pd.DataFrame], paired: bool, common: set[str]) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ class JointFit:
 
     def interval(self, estimate: Array, draws: Array, jackknife: Array, *, level: float) -> Interval:
         """Interval of any function of the coordinates, from its values at the estimate, draws and leave-one-outs."""
-        freedom = (self.fit.n_cells, self.law.n_parameters)
+        freedom = (_cells_of_smaller_arm(self.fit.points), self.law.n_parameters)
         low, high = interval_bounds(draws[:, None], estimate, jackknife[:, None], level, _METHOD, freedom)
         return Interval(float(low[0]), float(high[0]), level, _METHOD)
 
@@ -93,15 +93,21 @@ class JointFit:
 
 
 def fit_pair(
-    points: Points, *, law: str = AUTOMATIC, bends: bool, cost: str, error: str, n_resamples: int, seed: int
+    points: Points,
+    *,
+    law: str = AUTOMATIC,
+    bends: bool,
+    cost: str,
+    error: str,
+    n_resamples: int,
+    seed: int,
 ) -> JointFit:
     """Fit a joint law to the frontier runs of both arms and resample their cells.
 
-    Resamples leave the frontiers as they were chosen: their runs were chosen by other seeds, so what is resampled is
-    what was not used for the choice.
+    Resamples leave the frontiers as they were chosen: other seeds chose them than those that are resampled.
 
     Args:
-        points: From `scaling.compare.arms.read_pair`.
+        points: The frontiers, from `scaling.compare.arms.read_pair`.
         law: ``power``, ``saturating``, or ``automatic``: saturating where its E is identified.
         bends: An exponent for each arm.
         cost, error: Names for the fit.
@@ -120,11 +126,17 @@ def fit_pair(
         return JointFit(fitted, empty, empty, reason)
     optimum = fitted.optimum
     assert optimum is not None
-    draws, n_failed = _refits(form, points, optimum, cluster_counts(points, n_resamples, np.random.default_rng(seed)))
+    counts = cluster_counts(points, n_resamples, np.random.default_rng(seed))
+    draws, n_failed = _refits(form, points, optimum, counts)
     left = _refits(form, points, optimum, leave_one_out_counts(points))[0]
     if n_failed > MOST_FAILED * n_resamples:
         return JointFit(fitted, empty, empty, f"{n_failed} of {n_resamples} resamples found no optimum")
     return JointFit(fitted, draws, left, "")
+
+
+def _cells_of_smaller_arm(points: Points) -> int:
+    """Clusters that a comparison of the arms can rest on: no more than the smaller frontier has."""
+    return min(np.unique(points.cluster[points.x[1] == arm]).size for arm in (0.0, 1.0))
 
 
 def _no_fit(fitted: Fit) -> str:

@@ -65,8 +65,8 @@ def test_against_itself_the_gain_is_one(arms, seed):
     found = gain_of(draw_arms(arms, seed=seed), technique="baseline")
 
     assert found.gain.value == pytest.approx(1.0, abs=1e-9)
-    assert found.gain.low == pytest.approx(1.0, abs=1e-6)
-    assert found.gain.high == pytest.approx(1.0, abs=1e-6)
+    assert found.gain.low == pytest.approx(1.0, abs=1e-4)
+    assert found.gain.high == pytest.approx(1.0, abs=1e-4)
     assert found.bend.value == pytest.approx(0.0, abs=1e-9)
 
 
