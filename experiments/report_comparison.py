@@ -37,11 +37,14 @@ def comparison_parts(folder: Path, runs: pd.DataFrame) -> tuple[Parts, str]:
     n_techniques = runs["technique"].nunique() if "technique" in runs.columns else 1
     file = folder / FOLDER / "comparison.json"
     if not file.is_file():
-        hint = f"The techniques are not compared here; ninthpower compare {folder.name} does that."
+        hint = "The techniques are not compared here: run ninthpower compare on this folder, then ninthpower report."
         return (), hint if n_techniques > 1 else ""
     content = json.loads(file.read_text(encoding="utf-8"))
     if not _same_runs(content["statuses"], runs):
-        return (), f"The comparison of techniques is of earlier runs; ninthpower compare {folder.name} makes it again."
+        return (
+            (),
+            "The comparison of techniques is of earlier runs: run ninthpower compare again, then ninthpower report.",
+        )
     return _parts(folder / FOLDER, content), ""
 
 
