@@ -32,7 +32,8 @@ def table(n_seeds=3, techniques=("baseline", "prune")):
     generator = np.random.default_rng(2)
     rows = [
         {"trial_id": f"{technique}-{number}-{seed}", "cell": f"{technique}-{number}", "technique": technique,
-         "seed": seed, "status": "finished", "width": number + 1, "train_flops": 10.0 ** (7 + number / 2), "energy_source": "unknown",
+         "seed": seed, "status": "finished", "width": number + 1, "train_flops": 10.0 ** (7 + number / 2),
+         "energy_source": "unknown",
          "test_error": 0.5 * 10 ** (-number / 8) * np.exp(0.02 * generator.normal()) * (1 - 0.1 * place)}
         for place, technique in enumerate(techniques) for number in range(10) for seed in range(n_seeds)
     ]  # fmt: skip
