@@ -1,6 +1,6 @@
 """How often the intervals of a comparison hold the truth, and how often no gain is called a gain.
 
-Usage: python benchmarks/comparison_coverage.py [--draws 500] [--resamples 300] [--design NAME ...]
+Usage: python benchmarks/comparison_coverage.py [--draws 500] [--resamples 300] [--design NAME ...] [--break-even 200]
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from scaling.compare import Arms, Gain, Setting, Verdict, draw_arms
+from scaling.compare import Arms, Charges, Gain, Payback, Setting, Verdict, draw_arms
+from scaling.compare.break_even import break_even
+from scaling.compare.costs import charge
 from scaling.compare.gain import measure_gain
 
 LEVELS = (0.5, 0.8, 0.95)
@@ -114,12 +116,34 @@ def readings(found: Gain, arms: Arms) -> dict[str, tuple[float, float, dict[floa
     return rows
 
 
+def measure_break_even(n_draws: int, n_resamples: int) -> str:
+    """Four times the training, half the inference, the same errors, on one number of examples: even at 18 n_train."""
+    n_train = 1600
+    arms = Arms(
+        gain=0.25, dearer=4.0, best_size=0.5, lighter=2.0, depths=(1, 2, 3, 4, 6), n_trains=(n_train,),
+    )  # fmt: skip
+    held, found_any, ratio = dict.fromkeys(LEVELS, 0), 0, []
+    for seed in range(n_draws):
+        charged = charge(draw_arms(arms, seed=seed), Charges()).table
+        for level in LEVELS:
+            setting = Setting(n_resamples=n_resamples, seed=seed, level=level, law="power")
+            found = break_even(charged, "baseline", "technique", setting)
+            held[level] += found.low <= 18 * n_train <= found.high
+        found_any += found.payback is Payback.FROM
+        ratio.append(math.log((found.uses or math.nan) / (18 * n_train)))
+    shares = " | ".join(f"{100 * held[level] / n_draws:.1f}" for level in LEVELS)
+    spread = float(np.std(ratio))
+    name = f"break-even, {found_any} of {n_draws} found"
+    return f"| {name} | log uses | {np.mean(ratio) / spread:+.2f} | {spread:.3f} | {shares} |"
+
+
 def main() -> None:
     """Print two Markdown tables: coverage, and verdicts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--resamples", type=int, default=300)
     parser.add_argument("--design", nargs="*", default=DEFAULT, help=f"{', '.join(designs())}, or all")
+    parser.add_argument("--break-even", type=int, default=0, metavar="DRAWS", help="draws of the break-even too")
     given = parser.parse_args()
     names = list(designs()) if given.design == ["all"] else given.design
     began, verdicts = time.perf_counter(), []
@@ -129,6 +153,8 @@ def main() -> None:
         for quantity, tally in tallies.items():
             print(f"| {name} | {quantity} {tally.row()}", flush=True)
         verdicts.append(f"| {name} | " + " | ".join(f"{100 * share:.1f}%" for share in shares.values()) + " |")
+    if given.break_even:
+        print(measure_break_even(given.break_even, given.resamples), flush=True)
     print(f"\n| design | {' | '.join(shares)} |\n|---|---|---|---|---|\n" + "\n".join(verdicts))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\n{given.draws} draws a design, {time.perf_counter() - began:.0f} s, {memory:.2f} GiB")

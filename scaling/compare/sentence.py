@@ -113,7 +113,8 @@ def _cannot_tell(gain: Gain, value: Estimate, words: str) -> str:
 def _bend(gain: Gain) -> str:
     bend = gain.bend
     if bend is None or gain.exponents is None:
-        return f"; whether it bends cannot be told: {gain.bend_reason}"
+        why = "from error that levels off" if gain.law == "saturating" else f"({gain.bend_reason})"
+        return f"; whether it bends cannot be told {why}"
     numbers = f"{bend.value:.2g} [{bend.low:.2g}, {bend.high:.2g}]"
     if gain.bends:
         way = "falls faster" if bend.value > 0 else "falls more slowly"
