@@ -35,6 +35,9 @@ def compare(
         ),
     ] = None,
     error: Annotated[str | None, typer.Option(help="Error column; by default the sweep's, or test_error.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option("--where", metavar="KEY=VALUE", help="Only runs like this (dataset=digits).")
+    ] = None,
     by: Annotated[
         list[str] | None, typer.Option("--by", help="Option whose every value is a technique of its own (density).")
     ] = None,
@@ -67,7 +70,7 @@ def compare(
 
     Example: ninthpower compare results/techniques --cost train_flops --cost inference_flops
     """
-    from experiments.comparing import compare_runs, read_spread
+    from experiments.comparing import compare_runs, read_pairs, read_spread
     from scaling.compare import Charges, Setting
 
     found = compare_runs(
@@ -76,6 +79,7 @@ def compare(
         techniques=technique,
         costs=cost,
         by=by or (),
+        where=read_pairs(where or (), "--where"),
         error=error,
         charges=Charges(tuple(leave_out or ()), read_spread(spread or ()), uses, price_per_hour, price_per_kwh),
         setting=Setting(

@@ -34,6 +34,7 @@ def compare_runs(
     techniques: Sequence[str] | None = None,
     costs: Sequence[str] | None = None,
     by: Sequence[str] = (),
+    where: Mapping[str, str] | None = None,
     error: str | None = None,
     charges: Charges | None = None,
     setting: Setting | None = None,
@@ -48,6 +49,7 @@ def compare_runs(
     Args:
         paths: Results folders, .csv or .parquet files; their runs are put together.
         baseline, techniques, costs, by, charges, with_break_even: As for `scaling.compare.compare`.
+        where: Column and value of the runs to keep.
         error: Error column; by default the first sweep's, or test_error.
         setting: The rest of how it is compared.
         out: Folder to write to; by default ``comparison`` in the first results folder, or beside the first table.
@@ -60,6 +62,7 @@ def compare_runs(
         ValueError: If there is nothing to read, a trial is in two tables, or the comparison is refused.
     """
     runs, name, sweep_error = read_all(paths)
+    runs = only_where(runs, where or {})
     asked = setting or Setting()
     asked = Setting(**{**vars(asked), "error": error or sweep_error or asked.error})
     found = compare(
@@ -187,6 +190,37 @@ def run_metrics(found: Comparison, technique: str) -> Mapping[str, float]:
                 "break_even_uses_high": paid.high,
             }
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def only_where(runs: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:
+    """Keep the runs whose columns read as asked.
+
+    Raises:
+        ValueError: If there is no such column, or no such run.
+    """
+    for name, value in where.items():
+        if name not in runs.columns:
+            raise ValueError(f"the runs have no column {name!r} to choose by")
+        texts = runs[name].astype(str)
+        if not (texts == value).any():
+            raise ValueError(f"no run has {name} {value!r}; they have {', '.join(sorted(set(texts))[:10])}")
+        runs = runs[texts == value].reset_index(drop=True)
+    return runs
+
+
+def read_pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """Read ``KEY=VALUE``.
+
+    Raises:
+        ValueError: If a text is not of that form.
+    """
+    found = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not (sign and key.strip()):
+            raise ValueError(f"{option} is {text!r}, but it is of the form KEY=VALUE, such as dataset=digits")
+        found[key.strip()] = value.strip()
+    return found
 
 
 def read_spread(texts: Sequence[str]) -> dict[str, float]:

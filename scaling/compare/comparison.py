@@ -194,13 +194,15 @@ def compare(
         with_break_even: Find from how many uses on each technique pays.
 
     Raises:
-        ValueError: If the baseline or a technique is not in the runs, a cost is unknown, or a setting is not allowed.
+        ValueError: If the baseline or a technique is not in the runs, a cost is unknown, there are
+            several data sets, or a setting is not allowed.
     """
     setting, charges = setting or Setting(), charges or Charges()
     table, not_chosen = read_techniques(runs, by)
     check_setting(setting, list(table.columns))
     names = check_techniques(table, baseline, techniques)
     _check_costs(costs)
+    _check_one_dataset(table[table["technique"].isin([baseline, *names])])
     charged = charge(table, charges)
     wanted = [cost for cost in COSTS if cost not in charged.missing] if costs is None else list(dict.fromkeys(costs))
     gains = tuple(_gain(charged, baseline, name, cost, setting) for name in names for cost in wanted)
@@ -228,6 +230,12 @@ def _check_costs(costs: Sequence[str] | None) -> None:
     for cost in costs or ():
         if cost not in COSTS:
             raise ValueError(f"there is no cost {cost!r} to compare on; there are {', '.join(COSTS)}")
+
+
+def _check_one_dataset(runs: pd.DataFrame) -> None:
+    if "dataset" in runs.columns and runs["dataset"].nunique() > 1:
+        listed = ", ".join(sorted(map(str, runs["dataset"].dropna().unique())))
+        raise ValueError(f"the runs hold the data sets {listed}, whose errors share no frontier; compare one at a time")
 
 
 def _row(gain: Gain) -> dict[str, Any]:

@@ -63,6 +63,21 @@ def test_several_tables_are_put_together(tmp_path):
         read_all([paths[0], paths[0]])
 
 
+def test_data_sets_are_compared_one_at_a_time(ninthpower, tmp_path):
+    """Two data sets share no frontier; --where chooses one."""
+    runs = draw_arms(Arms(**SMALL), seed=1).assign(dataset="digits")
+    other = draw_arms(Arms(**SMALL), seed=2).assign(dataset="mnist")
+    other["trial_id"] += "-m"
+    path = tmp_path / "both.csv"
+    pd.concat([runs, other]).to_csv(path, index=False)
+    arguments = ("compare", path, "--resamples", "60", "--no-break-even", "--cost", "train_flops")
+
+    refused = ninthpower(*arguments)
+    assert refused.returncode == 2
+    assert "digits, mnist" in refused.stderr
+    assert ninthpower(*arguments, "--where", "dataset=digits").returncode == 0
+
+
 def test_trials_without_names_do_not_clash(tmp_path):
     """Row numbers of two files are not the same trials."""
     runs = draw_arms(Arms(**SMALL), seed=1).drop(columns="trial_id")
@@ -105,6 +120,9 @@ def test_techniques_are_rows_of_mlflow_and_gains_its_metrics(table, tmp_path):
         (("--cost", "joules"), "no cost 'joules'"),
         (("--spread", "search"), "--spread is 'search'"),
         (("--leave-out", "teacher"), "no trial has a phase 'teacher'"),
+        (("--where", "width"), "--where is 'width'"),
+        (("--where", "color=red"), "no column 'color'"),
+        (("--where", "width=7"), "no run has width '7'"),
         (("--error", "shift_error"), "no column 'shift_error'"),
         (("--level", "95"), "level is 95"),
         (("--law", "cubic"), "law is 'cubic'"),
