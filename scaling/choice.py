@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,7 @@ class Choice:
         return self.backtest._repr_html_() + self.fit._repr_html_()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AverageIntervals:
     """Bands around the average of several laws: each law's own uncertainty, and that of which law it is."""
 
@@ -80,6 +81,12 @@ class AverageIntervals:
     members: Mapping[str, Intervals]
     level: float
     seed: int
+
+    def __repr__(self) -> str:
+        return f"Bands of {self.level:.0%} around the average of {', '.join(self.members)}\n{self.choice!r}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self).splitlines()[0])}</p>{self.choice._repr_html_()}"
 
     def band(self, *inputs: ArrayLike, level: float | None = None, noise: bool = False) -> tuple[Array, Array]:
         """Bounds at each input from curves drawn from the laws in proportion to their weights.

@@ -16,7 +16,7 @@ Method = Literal["percentile", "bca", "basic"]
 METHODS: tuple[Method, ...] = ("percentile", "bca", "basic")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Interval:
     """Bounds that hold the truth with the stated probability, if the law is the right one."""
 
@@ -30,6 +30,9 @@ class Interval:
 
     def __str__(self) -> str:
         return f"[{self.low:.4g}, {self.high:.4g}]"
+
+    def __repr__(self) -> str:
+        return f"{self} at {self.level:.0%} ({self.method})"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it; an infinite bound is null."""

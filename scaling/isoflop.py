@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,6 +41,10 @@ class IsoFlop:
             f"^{_text(self.surface_size_exponent)} by the surface; the parabolas' own bias is about "
             f"{_text(self.expected_bias)}\n{self.minima.to_string(index=False)}"
         )
+
+    def _repr_html_(self) -> str:
+        heading = html.escape(repr(self).splitlines()[0])
+        return f"<p>{heading}</p>{self.minima.to_html(index=False, float_format=lambda value: f'{value:.4g}')}"
 
 
 def isoflop_minima(

@@ -23,7 +23,7 @@ REACH = 8.0
 POINTS_PER_SIDE = 48
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Profile:
     """The rise of the loss along one parameter.
 
@@ -42,6 +42,11 @@ class Profile:
     interval: Interval
     open_below: bool
     open_above: bool
+
+    def __repr__(self) -> str:
+        ends = {(True, True): "on neither side", (True, False): "not from below", (False, True): "not from above"}
+        bounded = ends.get((self.open_below, self.open_above), "on both sides")
+        return f"Profile of {self.name}: {self.interval!r}, bounded by the data {bounded}"
 
 
 def profile_likelihood(fitted: Fit, name: str, *, level: float = 0.95) -> Profile:

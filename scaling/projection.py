@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class ProjectionStatus(Enum):
     REFUSED = "the fit may not be quoted"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Projection:
     """The cost at which a law reaches an error.
 
@@ -81,6 +82,13 @@ class Projection:
         now = self.log10_dearest if log10_now is None else log10_now
         low, middle, high = (max(v - now, 0.0) / pace for v in (self.low, self.log10_cost, self.high))
         return middle, low, high
+
+    def __repr__(self) -> str:
+        cost = f"10^{self.log10_cost:.2f} [10^{self.low:.2f}, 10^{self.high:.2f}]" if self.quoted else "no number"
+        return f"Error {self.error:g} by law {self.law!r}: {cost} ({self.status.name.lower()}: {self.reason})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p>"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it; an infinite end is null."""
