@@ -23,6 +23,10 @@ from scaling.figures import PALETTE, style
 MOST_COLUMNS = 3
 ROW_INCHES = 0.32
 PANEL_INCHES = (3.4, 1.0)
+# Least room beside the intervals, as a factor, so that 1 and its margin are always there.
+LEAST_REACH = 1.15
+MOST_TICKS = 5
+FINE_TICKS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.6, 1.8, 2.0)
 # Full, hollow and dashed read in grey as well.
 _MARKS = {
     Verdict.SHIFTS: ("o", PALETTE[3], PALETTE[3]),
@@ -170,21 +174,15 @@ def _draw_break_even(axes: Axes, found: BreakEven) -> None:
 
 
 def _factor_axis(axes: Axes, gains: Sequence[Gain]) -> None:
-    """Ticks at plain factors: 0.5x, 1x, 2x."""
-    values = [value for gain in gains if gain.gain for value in (gain.gain.low, gain.gain.high) if 0 < value < 1e6]
-    reach = max([abs(math.log2(value)) for value in values if value > 1e-6] + [0.3])
-    low, high = 2 ** (-1.08 * reach), 2 ** (1.08 * reach)
-    if values and min(values) > 0.97:
-        low = 0.9
-    if values and max(values) < 1.03:
-        high = 1.1
+    """Ticks at plain factors: 0.5x, 1x, 2x, as many as there is room for."""
+    known = [value for gain in gains if gain.gain for value in (gain.gain.low, gain.gain.high)]
+    values = [min(max(value, 1e-6), 1e6) for value in known] + [1.0]
+    low, high = min(values) / LEAST_REACH, max(values) * LEAST_REACH
     axes.set_xlim(low, high)
-    step = 1 if reach <= 4 else 2 if reach <= 8 else 4
-    ticks = [2.0**power for power in range(-24, 25, step)]
-    if reach < 1.2:
-        ticks = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.6, 1.8, 2.0]
-        ticks = [tick for tick in ticks if low <= tick <= high]
-        ticks = ticks if len(ticks) <= 6 else [tick for tick in ticks if tick in (0.5, 0.7, 1.0, 1.4, 2.0)]
+    step = max(1, math.ceil(math.log2(high / low) / MOST_TICKS))
+    ticks = [2.0**power for power in range(-20 * step, 21 * step, step) if low <= 2.0**power <= high]
+    if len(ticks) < 3:
+        ticks = [tick for tick in FINE_TICKS if low <= tick <= high]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}x"))
     axes.xaxis.set_minor_locator(NullLocator())
