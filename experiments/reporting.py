@@ -12,6 +12,7 @@ import pandas as pd
 
 from experiments.background import Background
 from experiments.findings import fits_view, frontier_view, headline, not_known, trials_view
+from experiments.other_axes import other_axes_view
 from experiments.provenance import fit_provenance, method
 from experiments.sweep import FitSpec
 from scaling import bootstrap, figures
@@ -35,6 +36,7 @@ class Found:
     not_chosen: Sequence[str]
     front: pd.DataFrame
     fits: Sequence[Intervals]
+    others: Sequence[Intervals]
     tested: Backtest | None
     sentences: Sequence[str]
     settings: FitSpec
@@ -48,7 +50,7 @@ def write_page(found: Found, background: Background, drawn: Sequence[ReportFigur
         title=background.title,
         answer=answer,
         more=more,
-        chart=ReportChart(found.runs, found.fits, settings.cost, settings.error, background.links),
+        chart=ReportChart(found.runs, (*found.fits, *found.others), settings.cost, settings.error, background.links),
         comparison=background.comparison,
         figures=drawn,
         tables=list(_tables(found)),
@@ -222,6 +224,11 @@ def _tables(found: Found) -> list[ReportTable]:
             "Each law fitted to the runs below one budget after another and asked for those above: the typical error "
             f"of its log prediction, and how often the {found.tested.level:.0%} band held the run.",
             found.tested.scores,
+        ))  # fmt: skip
+    if found.others:
+        tables.append(ReportTable(
+            "Laws on other axes", "The same laws fitted to the frontier of every other cost and error of the runs.",
+            other_axes_view(found.others), folded=True,
         ))  # fmt: skip
     techniques = techniques_view(found.everything, settings)
     if len(techniques) > 1:

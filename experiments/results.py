@@ -14,6 +14,7 @@ import pandas as pd
 from cluster.records import Record, read_record, record_path
 from experiments.background import Background
 from experiments.findings import answer
+from experiments.other_axes import fit_other_axes, other_axes_content
 from experiments.sweep import FitSpec, SweepSpec, parse_sweep
 from scaling import backtest, bootstrap, pareto_front, read_runs
 from scaling.bootstrap import Intervals
@@ -102,13 +103,14 @@ def analyse(runs: pd.DataFrame, settings: FitSpec, folder: Path, *, background: 
         bootstrap(runs, law=law, frontier=True, n_resamples=settings.resamples, level=settings.level, seed=0, **names)
         for law in settings.laws
     )
+    others = fit_other_axes(runs, settings)
     tested = backtest(runs, settings.laws, frontier=True, **names) if len(settings.laws) > 1 else None
     sentences = answer(everything, front, fits, tested, settings)
     paths = write_runs(everything, folder)
-    paths.append(write_json(fits_content(runs, front, fits, tested, settings), folder / "fits.json"))
+    paths.append(write_json(fits_content(runs, front, fits, tested, settings, others), folder / "fits.json"))
     comparison, not_compared = comparison_parts(folder, everything)
     background = replace(background, comparison=comparison, not_compared=not_compared)
-    found = Found(everything, runs, not_chosen, front, fits, tested, sentences, settings)
+    found = Found(everything, runs, not_chosen, front, fits, others, tested, sentences, settings)
     drawn, files = draw_all(found, background, folder / "figures")
     report = write_page(found, background, drawn, folder / "report.html")
     return Analysis(everything, front, fits, tested, settings, sentences, (*paths, *files, report), report)
@@ -120,6 +122,7 @@ def fits_content(
     fits: Sequence[Intervals],
     tested: Backtest | None,
     settings: FitSpec,
+    others: Sequence[Intervals] = (),
 ) -> dict[str, Any]:
     """The content of fits.json: refitting the same runs gives the same."""
     return {
@@ -129,5 +132,6 @@ def fits_content(
         "trials": dict(sorted(Counter(runs["status"]).items())),
         "frontier": json.loads(front.to_json(orient="records", double_precision=15)),
         "fits": [intervals.to_dict() for intervals in fits],
+        "other_axes": other_axes_content(others),
         "backtest": None if tested is None else tested.to_dict(),
     }

@@ -9,6 +9,9 @@
   // Marks that differ in shape as well as in colour: the page is read in grey, too.
   const SHAPES = ["circle", "square", "triangle", "diamond", "plus", "down"];
   const NEAR = 40;
+  const lawNames = [...new Set(laws.map((law) => law.law))];
+  const lawHue = (law) => hue(1 + (lawNames.indexOf(law.law) % 6));
+  const lawDashes = (law) => ["", "7 3", "2 3", "9 3 2 3"][lawNames.indexOf(law.law) % 4];
   const state = { cost: data.cost, error: data.error, hidden: new Set(), laws: true, chosen: -1, pinned: false };
   let view = null;
 
@@ -142,7 +145,7 @@
       height: height - margin.top - margin.bottom }, clip);
     const line = (x, y) => x.map((c, k) => `${k ? "L" : "M"}${px(c).toFixed(1)},${py(y[k]).toFixed(1)}`).join("");
     shown.forEach((law) => {
-      const colour = hue(1 + laws.indexOf(law));
+      const colour = lawHue(law);
       if (law.low.length)
         element("path", { class: "band", fill: colour, d: line([...law.x, ...[...law.x].reverse()], [...law.low, ...[...law.high].reverse()]) + "z" }, inner);
     });
@@ -152,9 +155,9 @@
     for (const cell of front)
       element("circle", { class: "ring", cx: px(cell.cost), cy: py(lift(cell.first, cell.error)), r: width < 600 ? 3.5 : 5 }, inner);
     shown.forEach((law) => {
-      const colour = hue(1 + laws.indexOf(law));
+      const colour = lawHue(law);
       element("path", { class: "law", stroke: colour, d: line(law.x, law.y), "data-law": law.law,
-        "stroke-dasharray": ["", "7 3", "2 3", "9 3 2 3"][laws.indexOf(law) % 4] }, inner);
+        "stroke-dasharray": lawDashes(law) }, inner);
     });
     view = { list, front, svg, x: (i) => px(costs[i]), y: (i) => py(lift(i, errors[i])),
       chosen: element("circle", { class: "chosen", r: 8, visibility: "hidden" }, svg) };
@@ -207,8 +210,8 @@
         `[${law.exponent_low === null ? "-∞" : law.exponent_low.toFixed(2)}, ${law.exponent_high === null ? "∞" : law.exponent_high.toFixed(2)}]`;
       const y = margin.top + 14 + 17 * k;
       element("text", { x: width - margin.right - 32, y, "text-anchor": "end", class: "law-label" }, svg).textContent = words;
-      element("path", { class: "law", stroke: hue(1 + laws.indexOf(law)), d: `M${width - margin.right - 26},${y - 4}h24`,
-        "stroke-dasharray": ["", "7 3", "2 3", "9 3 2 3"][laws.indexOf(law) % 4] }, svg);
+      element("path", { class: "law", stroke: lawHue(law), d: `M${width - margin.right - 26},${y - 4}h24`,
+        "stroke-dasharray": lawDashes(law) }, svg);
     });
   }
 

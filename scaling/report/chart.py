@@ -48,11 +48,9 @@ class ReportChart:
 
 def chart_content(chart: ReportChart) -> dict[str, Any]:
     """What the page's script reads: columns of values, in order of cost; unknown values are null."""
-    runs = chart.runs
-    finished = runs[(runs["status"] == "finished") & runs[chart.error].notna()]
+    finished = _drawn(chart.runs, chart.error)
     finished = finished.sort_values([chart.cost, chart.error, "trial_id"], kind="stable").reset_index(drop=True)
-    costs = [name for name in dict.fromkeys((chart.cost, *COSTS)) if _is_axis(finished, name, chart.cost)]
-    errors = [name for name in dict.fromkeys((chart.error, *ERRORS)) if _is_axis(finished, name, chart.error)]
+    costs, errors = axes_of(chart.runs, chart.cost, chart.error)
     techniques, technique = _techniques(finished)
     ids = finished["trial_id"].astype(str)
     return {
@@ -75,6 +73,13 @@ def chart_content(chart: ReportChart) -> dict[str, Any]:
     }
 
 
+def axes_of(runs: pd.DataFrame, cost: str, error: str) -> tuple[list[str], list[str]]:
+    """Costs and errors that the chart can be turned to, those asked for first."""
+    finished = _drawn(runs, error)
+    costs = [name for name in dict.fromkeys((cost, *COSTS)) if _is_axis(finished, name, cost)]
+    return costs, [name for name in dict.fromkeys((error, *ERRORS)) if _is_axis(finished, name, error)]
+
+
 def chart_markup(chart: ReportChart) -> str:
     """The chart's place on the page with its controls, its data and its script."""
     content = chart_content(chart)
@@ -88,6 +93,10 @@ def chart_markup(chart: ReportChart) -> str:
         data=data.replace("<", "\\u003c"),
         script=asset("chart.js"),
     )
+
+
+def _drawn(runs: pd.DataFrame, error: str) -> pd.DataFrame:
+    return runs[(runs["status"] == "finished") & runs[error].notna()]
 
 
 def _is_axis(finished: pd.DataFrame, name: str, asked: str) -> bool:

@@ -111,7 +111,10 @@ def test_switching_the_cost_redraws_the_frontier_of_that_cost(open_page, report,
     expected = pareto_front(runs, "inference_flops")[["inference_flops", "test_error"]].to_numpy()
     assert np.array(state(page)["front"]) == pytest.approx(expected)
     assert "inference compute per example [FLOP]" in page.locator(".x-title").all_text_contents()
-    assert "No law was fitted on these axes" in page.inner_text("#chart-note")
+    others = json.loads((folder / "fits.json").read_text())["other_axes"]
+    power = next(one for one in others if (one["cost"], one["law"]) == ("inference_flops", "power"))
+    words = f"power law, k = {power['value']:.2f} [{power['exponent']['low']:.2f}, {power['exponent']['high']:.2f}]"
+    assert words in page.locator(".law-label").all_text_contents()
 
     page.select_option("#chart-cost", "energy_joules")
     assert state(page)["drawn"] == (runs["energy_joules"].notna() & (runs["status"] == "finished")).sum()
