@@ -91,3 +91,16 @@ def _read_truth(text: str, law: str) -> dict[str, float]:
 
 def _example(law: str) -> str:
     return ",".join(f"{parameter.name}=..." for parameter in get_law(law).parameters)
+
+
+def draw_calibration(found: Calibration, folder: Path) -> list[Path]:
+    """Draw the coverage of the intervals, with its numbers as csv; return the files."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    from scaling import figures
+
+    with rc_context(figures.style()):
+        figure = Figure(figsize=(5.6, 5.0))
+        figures.plot_coverage(figure.add_subplot(), found)
+        return figures.save_figure(figure, figures.coverage_table(found), folder, "coverage")

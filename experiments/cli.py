@@ -80,7 +80,9 @@ def plan(
     from experiments.printing import print_plan
     from experiments.running import plan_sweep
 
-    found = plan_sweep(_load(sweep, overrides), results_folder=results, data_folder=data, workers=workers)
+    asked = _load(sweep, overrides)
+    with working("measuring some steps"):
+        found = plan_sweep(asked, results_folder=results, data_folder=data, workers=workers)
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=1))
     else:
@@ -217,6 +219,7 @@ def calibrate(
     ] = None,
     sweeps: Annotated[int, typer.Option(min=1, help="Synthetic sweeps to draw.")] = 200,
     data: DataOption = None,
+    figures: Annotated[Path | None, typer.Option("--figures", help="Also draw the coverage into this folder.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a design can tell: draw known truth on it, refit, count how often the intervals hold it.
@@ -225,15 +228,18 @@ def calibrate(
 
     Example: ninthpower calibrate results/digits --law power
     """
-    from experiments.calibrating import calibrate_design
+    from experiments.calibrating import calibrate_design, draw_calibration
     from experiments.printing import print_calibration
 
     with working(f"drawing and fitting {sweeps} synthetic sweeps"):
         found = calibrate_design(runs, law=law, truth=truth, noise=noise, n_sweeps=sweeps, data_folder=data)
+    drawn = draw_calibration(found, figures) if figures else []
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=1))
     else:
         print_calibration(found, make_console())
+        for path in drawn:
+            typer.echo(path)
         _next(shlex.join(["ninthpower", "sweep" if runs.suffix in (".yaml", ".yml") else "fit", str(runs)]))
 
 

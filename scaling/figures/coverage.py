@@ -52,7 +52,7 @@ def plot_coverage(axes: Axes, found: Calibration) -> Axes:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel("level an interval claims")
     axes.set_ylabel(f"share of {found.n_sweeps - found.n_failed} sweeps whose interval held the truth")
-    axes.legend(loc="upper left", fontsize=8)
+    axes.legend(loc="lower right", fontsize=8)
     return axes
 
 

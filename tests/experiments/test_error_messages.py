@@ -261,6 +261,15 @@ def test_commands_for_people_end_with_the_next_one(ninthpower, tmp_path):
         assert ninthpower(*line.split(" ")).stdout.splitlines()[-1] == following
 
 
+def test_the_coverage_of_a_design_is_drawn_on_request(ninthpower, tmp_path):
+    """With its numbers beside it."""
+    (tmp_path / "mine.csv").write_text(FILES["mine.csv"])
+    done = ninthpower("calibrate", "mine.csv", "--law", "power", "--sweeps", "3", "--figures", "drawn")
+
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"coverage.png", "coverage.svg", "coverage.csv"}
+    assert "drawn/coverage.png" in done.stdout
+
+
 def test_the_shell_completes_commands():
     """As typer's completion asks for them."""
     from typer.testing import CliRunner
