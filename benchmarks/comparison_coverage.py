@@ -67,12 +67,14 @@ class Tally:
         return f"| {float(np.mean(self.errors)) / spread:+.2f} | {spread:.3f} | {shares} |"
 
 
-def measure(arms: Arms, n_draws: int, n_resamples: int) -> tuple[dict[str, Tally], dict[str, float]]:
+def measure(
+    arms: Arms, n_draws: int, n_resamples: int, first_seed: int = 0
+) -> tuple[dict[str, Tally], dict[str, float]]:
     """Draw, compare, count."""
     tallies: dict[str, Tally] = {}
     verdicts: list[Verdict] = []
     bends = 0
-    for seed in range(n_draws):
+    for seed in range(first_seed, first_seed + n_draws):
         setting = Setting(n_resamples=n_resamples, seed=seed)
         found = measure_gain(draw_arms(arms, seed=seed), "baseline", "technique", "train_flops", setting)
         verdicts.append(found.verdict)
@@ -142,6 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--resamples", type=int, default=300)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--design", nargs="*", default=DEFAULT, help=f"{', '.join(designs())}, or all")
     parser.add_argument("--break-even", type=int, default=0, metavar="DRAWS", help="draws of the break-even too")
     given = parser.parse_args()
@@ -149,7 +152,7 @@ def main() -> None:
     began, verdicts = time.perf_counter(), []
     print("| design | quantity | bias / spread | spread | 50% | 80% | 95% |\n|---|---|---|---|---|---|---|")
     for name in names:
-        tallies, shares = measure(designs()[name], given.draws, given.resamples)
+        tallies, shares = measure(designs()[name], given.draws, given.resamples, given.first_seed)
         for quantity, tally in tallies.items():
             print(f"| {name} | {quantity} {tally.row()}", flush=True)
         verdicts.append(f"| {name} | " + " | ".join(f"{100 * share:.1f}%" for share in shares.values()) + " |")
