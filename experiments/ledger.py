@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,15 +15,32 @@ from experiments.energy import EnergyAccount
 _PHASE_NAME = re.compile(r"[a-z][a-z0-9-]*")
 
 
+# What a trial took beside its phases: reading data, building and counting the model, testing it.
+REST = "overhead"
+
+
 @dataclass
 class Phase:
-    """One phase. Phases add up: no FLOP, joule or second stands under two names."""
+    """One phase. Phases add up: no FLOP, joule or second stands under two names.
+
+    Attributes:
+        phase: Its name.
+        flops: As the hardware does them, zeros included [FLOP].
+        sparse_flops: As an ideal sparse machine would do them, without the products with weights that are
+            held at 0; None where all are done [FLOP].
+        wall_seconds: Duration [s].
+        energy_joules: Share of the node's energy [J]; None if not known.
+        peak_memory_bytes: Most memory in use.
+        elsewhere: Whether another trial of the node spent it and this one is charged for it as well.
+    """
 
     phase: str
     flops: float = 0.0
+    sparse_flops: float | None = None
     wall_seconds: float = 0.0
     energy_joules: float | None = None
     peak_memory_bytes: int | None = None
+    elsewhere: bool = False
 
 
 @dataclass
@@ -43,12 +60,7 @@ class Ledger:
         Raises:
             ValueError: If the name cannot stand in a column's name.
         """
-        if not _PHASE_NAME.fullmatch(name):
-            raise ValueError(f"phase {name!r} is not of lower-case letters, digits and dashes")
-        found = [phase for phase in self.phases if phase.phase == name]
-        phase = found[0] if found else Phase(name)
-        if not found:
-            self.phases.append(phase)
+        phase = self._find(name)
         energy_before = self.account.read().total_joules
         _reset_peak_memory(self.device)
         began = time.perf_counter()
@@ -64,6 +76,40 @@ class Ledger:
             if peak is not None:
                 phase.peak_memory_bytes = max(peak, phase.peak_memory_bytes or 0)
 
+    def charge(self, name: str, spent: Sequence[Phase], *, elsewhere: bool) -> None:
+        """Enter under one name what was measured in another ledger: a teacher's training, a search.
+
+        Args:
+            name: The phase here.
+            spent: Phases of the other ledger.
+            elsewhere: Whether another trial spent it; then it is no part of this one's own clock and meter.
+        """
+        phase = self._find(name)
+        assert elsewhere == phase.elsewhere or phase == Phase(name), f"{name} was spent here and elsewhere"
+        phase.elsewhere = elsewhere
+        for part in spent:
+            if part.sparse_flops is not None or phase.sparse_flops is not None:
+                phase.sparse_flops = _sparse(phase) + _sparse(part)
+            phase.flops += part.flops
+            phase.wall_seconds += part.wall_seconds
+            if part.energy_joules is not None:
+                phase.energy_joules = (phase.energy_joules or 0.0) + part.energy_joules
+            if part.peak_memory_bytes is not None:
+                phase.peak_memory_bytes = max(part.peak_memory_bytes, phase.peak_memory_bytes or 0)
+
+    def close(self, *, wall_seconds: float, energy_joules: float | None) -> None:
+        """Enter as a phase what the trial took beside its phases, so that they sum to its totals.
+
+        Args:
+            wall_seconds: The trial's own duration [s].
+            energy_joules: Its own energy [J]; None if not known.
+        """
+        own = [phase for phase in self.phases if not phase.elsewhere]
+        rest = self._find(REST)
+        rest.wall_seconds = max(0.0, wall_seconds - sum(phase.wall_seconds for phase in own))
+        if energy_joules is not None:
+            rest.energy_joules = max(0.0, energy_joules - sum(phase.energy_joules or 0.0 for phase in own))
+
     @property
     def total_flops(self) -> float:
         """Sum over the phases [FLOP]."""
@@ -74,14 +120,51 @@ class Ledger:
         """Sum over the phases [s]."""
         return sum(phase.wall_seconds for phase in self.phases)
 
-    def columns(self) -> dict[str, float]:
-        """The ledger's columns of the runs table: the total, and each phase under its name."""
-        by_phase = {f"train_flops_{phase.phase}": phase.flops for phase in self.phases}
-        return {"train_flops": self.total_flops, **by_phase}
+    @property
+    def sparse_flops(self) -> float | None:
+        """What an ideal sparse machine would have done [FLOP]; None if no phase held weights at 0."""
+        if all(phase.sparse_flops is None for phase in self.phases):
+            return None
+        return sum(_sparse(phase) for phase in self.phases)
+
+    @property
+    def energy_joules(self) -> float | None:
+        """Sum over the phases [J]; None if any that took time is not known."""
+        joules = [phase.energy_joules for phase in self.phases if phase.wall_seconds > 0]
+        known = [value for value in joules if value is not None]
+        return sum(known) if known and len(known) == len(joules) else None
+
+    def columns(self) -> dict[str, float | None]:
+        """The ledger's columns of the runs table: the totals, and each phase under its name."""
+        columns: dict[str, float | None] = {
+            "train_flops": self.total_flops,
+            "sparse_train_flops": self.sparse_flops,
+            "energy_joules": self.energy_joules,
+            "wall_seconds": self.wall_seconds,
+        }
+        for phase in self.phases:
+            if phase.phase != REST:
+                columns[f"train_flops_{phase.phase}"] = phase.flops
+            columns[f"energy_joules_{phase.phase}"] = phase.energy_joules
+            columns[f"wall_seconds_{phase.phase}"] = phase.wall_seconds
+        return columns
 
     def to_list(self) -> list[dict[str, Any]]:
         """The phases as plain mappings."""
         return [asdict(phase) for phase in self.phases]
+
+    def _find(self, name: str) -> Phase:
+        if not _PHASE_NAME.fullmatch(name):
+            raise ValueError(f"phase {name!r} is not of lower-case letters, digits and dashes")
+        for phase in self.phases:
+            if phase.phase == name:
+                return phase
+        self.phases.append(Phase(name))
+        return self.phases[-1]
+
+
+def _sparse(phase: Phase) -> float:
+    return phase.flops if phase.sparse_flops is None else phase.sparse_flops
 
 
 def _finish(device: str) -> None:

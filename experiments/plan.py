@@ -21,7 +21,7 @@ from experiments.flops import training_flops_per_example
 from experiments.models import build_model, check_buildable, count_parameters
 from experiments.spec import TrialSpec
 from experiments.sweep import SweepSpec
-from experiments.techniques import find_technique
+from experiments.techniques import check_options, find_technique
 from experiments.training import count_steps, make_optimizer
 from experiments.workbench import Machine
 
@@ -119,8 +119,10 @@ def check_sweep(sweep: SweepSpec, machine: Machine) -> None:
                 f"n_train is {spec.n_train}, but {info.name} has {info.n_train} training examples in "
                 f"{info.n_classes} classes; take {info.n_classes} to {info.n_train}"
             )
-    for technique in dict.fromkeys(spec.technique for spec in trials):
-        find_technique(technique)
+    for spec in trials:
+        technique = find_technique(spec.technique)
+        check_options(technique, spec)
+        technique.check(spec, infos[spec.dataset], machine)
     for shape in dict.fromkeys(map(shape_of, trials)):
         check_buildable(shape.family, **_arguments(shape, infos[shape.dataset]))
     for family, dataset, depth, width in dict.fromkeys(
@@ -138,20 +140,32 @@ def plan_trials(
     """Count what each trial will cost. Without a calibration the seconds are a rough guess for ordering."""
     finished = set(done)
     trials = sweep.trials()
-    costs, infos = shape_costs(trials, machine), _infos(trials, machine)
+    trainings = [tuple(find_technique(spec.technique).trainings(spec)) for spec in trials]
+    every = [training for spec, parts in zip(trials, trainings, strict=True) for training in (spec, *parts)]
+    costs, infos = shape_costs(every, machine), _infos(every, machine)
     planned = []
-    for spec in trials:
-        shape = shape_of(spec)
-        cost, n_steps = costs[shape], count_steps(spec)
-        flops = n_steps * shape.batch_size * cost.flops_per_example
-        step = (
-            calibration.step_seconds(shape, cost) if calibration else 1e-3 * (1 + spec.depth) + flops / n_steps / 2e10
-        )
+    for spec, parts in zip(trials, trainings, strict=True):
+        cost, step = costs[shape_of(spec)], _step_seconds(shape_of(spec), costs, calibration)
+        flops = sum(_training_flops(part, costs) for part in parts)
+        training = sum(count_steps(part) * _step_seconds(shape_of(part), costs, calibration) for part in parts)
         # Looking at an example costs about a third of learning from it.
         looks = spec.validation_passes * infos[spec.dataset].n_validation + 2 * infos[spec.dataset].n_test
-        seconds = TRIAL_OVERHEAD_SECONDS + step * (n_steps + looks / shape.batch_size / 3)
-        planned.append(PlannedTrial(spec, cost, n_steps, flops, seconds, spec.trial_id in finished))
+        seconds = TRIAL_OVERHEAD_SECONDS + training + step * looks / shape_of(spec).batch_size / 3
+        planned.append(PlannedTrial(spec, cost, count_steps(spec), flops, seconds, spec.trial_id in finished))
     return planned
+
+
+def _training_flops(spec: TrialSpec, costs: Mapping[Shape, ShapeCost]) -> float:
+    shape = shape_of(spec)
+    return count_steps(spec) * shape.batch_size * costs[shape].flops_per_example
+
+
+def _step_seconds(shape: Shape, costs: Mapping[Shape, ShapeCost], calibration: Calibration | None) -> float:
+    """Seconds of a step; roughly, where nothing was measured of the family."""
+    cost = costs[shape]
+    if calibration and shape.family in calibration.coefficients:
+        return calibration.step_seconds(shape, cost)
+    return 1e-3 * (1 + shape.depth) + cost.flops_per_example * shape.batch_size / 2e10
 
 
 def shape_of(spec: TrialSpec) -> Shape:

@@ -44,6 +44,17 @@ class TrackingSpec(Strict):
     uri: str | None = Field(None, description="tracking server; none: a SQLite file beside the results")
     experiment: str | None = Field(None, description="MLflow experiment; none: ninthpower/<name>")
 
+    @field_validator("uri")
+    @classmethod
+    def _address_holds_no_password(cls, uri: str | None) -> str | None:
+        """A sweep file is kept beside its results, in MLflow and in git."""
+        if uri is not None and re.search(r"//[^/@]*:[^/@]*@", uri):
+            raise ValueError(
+                "an address with a password; a sweep file is kept in many places: give the password in "
+                "MLFLOW_TRACKING_PASSWORD or PGPASSWORD, or the whole address by --tracking-uri"
+            )
+        return uri
+
 
 class EnergySpec(Strict):
     """What turns joules and hours into carbon and money."""
@@ -154,11 +165,14 @@ def parse_sweep(content: Mapping[str, Any]) -> SweepSpec:
 def axis_values(field: str, axis: Axis) -> list[Any]:
     """Expand a value, a list, ``{log2: [4, 64]}`` or ``{geometric: {from:, to:, points:}}``.
 
-    Ranges are rounded to whole numbers for whole-number fields, and repetitions dropped.
+    Ranges are rounded to whole numbers for whole-number fields, and repetitions dropped. A technique may be
+    ``{pruning: {density: [0.5, 0.2]}}``: its options are axes of its own, and each value is a pair of name and options.
 
     Raises:
         ValueError: If a range is malformed or empty.
     """
+    if field == "technique":
+        return [pair for entry in _entries(axis) for pair in _technique_values(entry)]
     if isinstance(axis, dict) and field != "technique_options":
         values: list[Any] = _range_values(field, axis)
         if _is_whole(field):
@@ -169,6 +183,22 @@ def axis_values(field: str, axis: Axis) -> list[Any]:
             raise ValueError(f"{field} is an empty list; give at least one value")
         return list(axis)
     return [axis]
+
+
+def _entries(axis: Axis) -> list[Any]:
+    if axis == []:
+        raise ValueError("technique is an empty list; give at least one value")
+    return axis if isinstance(axis, list) else [axis]
+
+
+def _technique_values(entry: Any) -> list[tuple[Any, dict[str, Any]]]:
+    if not isinstance(entry, dict):
+        return [(entry, {})]
+    if len(entry) != 1 or not isinstance(options := next(iter(entry.values())), dict):
+        raise ValueError(f"technique {entry!r} is no name and no {{name: {{option: [values]}}}}")
+    axes = [axis_values(f"technique_options.{name}", axis) for name, axis in options.items()]
+    name = next(iter(entry))
+    return [(name, dict(zip(options, values, strict=True))) for values in itertools.product(*axes)]
 
 
 def _expand(block: Mapping[str, Axis], defaults: dict[str, Any], place: str) -> list[TrialSpec]:
@@ -187,6 +217,9 @@ def _expand(block: Mapping[str, Axis], defaults: dict[str, Any], place: str) -> 
 def _merged(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     options = dict(values.get("technique_options", defaults.get("technique_options", {})))
     fields = {key: value for key, value in values.items() if not key.startswith(OPTION_PREFIX)}
+    if isinstance(fields.get("technique"), tuple):
+        fields["technique"], own_options = fields["technique"]
+        options |= own_options
     for key, value in values.items():
         if key.startswith(OPTION_PREFIX):
             options[key.removeprefix(OPTION_PREFIX)] = value
@@ -257,7 +290,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "missing":
         return f"the key {place!r} is missing{more}"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{place} is {first['input']!r}: {message[0].lower() + message[1:]}{more}"
+    value = re.sub(r"(?<=//)[^/@]*@", "...@", repr(first["input"]))
+    return f"{place} is {value}: {message[0].lower() + message[1:]}{more}"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:

@@ -89,15 +89,15 @@ def run_trial(spec: TrialSpec, machine: Machine | None = None, *, sweep: str = "
         except Exception as error:  # the trial's boundary: a crash is a result
             status, reason, curve = "failed", _explain(error), []
         reading = account.read(end=True)
+    use_of_hardware = _use_of_hardware(ledger, measured)
+    ledger.close(wall_seconds=time.perf_counter() - began, energy_joules=reading.total_joules)
     row = {
         **identity(spec, sweep, status, reason),
         **measured,
         **ledger.columns(),
-        "energy_joules": reading.total_joules,
-        "energy_source": reading.source,
-        **_carbon(reading.total_joules, machine.region),
-        "wall_seconds": time.perf_counter() - began,
-        **_use_of_hardware(ledger, measured),
+        "energy_source": "unknown" if ledger.energy_joules is None else reading.source,
+        **_carbon(ledger.energy_joules, machine.region),
+        **use_of_hardware,
     }
     return {
         "trial_id": spec.trial_id,
@@ -121,7 +121,7 @@ def _measure(
     import torch
 
     from experiments.data import default_cache_folder
-    from experiments.techniques import find_technique
+    from experiments.techniques import check_options, find_technique
 
     torch.set_num_threads(machine.threads)
     torch.set_grad_enabled(True)
@@ -141,7 +141,10 @@ def _measure(
     dataset = open_dataset(spec.dataset, machine.data_folder, machine.cache_folder)
     measured["n_test"] = len(dataset.test)
     workbench = Workbench(spec, machine, device, dataset, ledger)
-    trained = find_technique(spec.technique)(workbench)
+    technique = find_technique(spec.technique)
+    check_options(technique, spec)
+    technique.check(spec, dataset.info, machine)
+    trained = technique.run(workbench)
     training = trained.training
     measured |= _deployed(trained, workbench, device)
     if training.status == "finished":
@@ -160,11 +163,17 @@ def _deployed(trained: TrainedModel, workbench: Workbench, device: Device) -> di
     example_shape = (shape["channels"], shape["height"], shape["image_width"])
     weights = [parameter for parameter in trained.model.parameters() if parameter.requires_grad]
     n_params = sum(int(torch.count_nonzero(weight)) if trained.sparse else weight.numel() for weight in weights)
+    kept = (*trained.model.parameters(), *trained.model.buffers())
+    flops = trained.inference_flops
     return {
-        "n_params": n_params,
-        "inference_flops": inference_flops_per_example(trained.model, example_shape),
+        "n_params": n_params if trained.n_params is None else trained.n_params,
+        "model_bytes": trained.model_bytes or sum(tensor.numel() * tensor.element_size() for tensor in kept),
+        "inference_flops": inference_flops_per_example(trained.model, example_shape) if flops is None else flops,
+        "sparse_inference_flops": trained.sparse_inference_flops,
         "inference_seconds": measure_latency(
-            trained.model, torch.zeros(1, *example_shape, device=device.kind), precision=workbench.spec.precision
+            trained.model,
+            torch.zeros(1, *example_shape, device=device.kind),
+            precision=trained.precision or workbench.spec.precision,
         ),
         "inference_batch": LATENCY_BATCH,
     }
@@ -174,7 +183,7 @@ def _errors(trained: TrainedModel, workbench: Workbench) -> dict[str, float]:
     """Errors and losses of a finished model. The test examples are read here and nowhere else."""
     from experiments.evaluation import evaluate
 
-    precision = workbench.spec.precision
+    precision = trained.precision or workbench.spec.precision
     found: dict[str, float] = {}
     for split, images in (
         ("validation", workbench.validation_images),

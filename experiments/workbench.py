@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from experiments.data import ArrayExamples, Dataset, Examples, load_dataset, nested_subset
+from experiments.data import (
+    ArrayExamples,
+    Dataset,
+    Examples,
+    default_cache_folder,
+    load_dataset,
+    nested_subset,
+)
 from experiments.device import Device
 from experiments.evaluation import evaluate
 from experiments.flops import inference_flops_per_example, training_flops_per_example
@@ -22,6 +31,7 @@ from experiments.images import Images
 from experiments.ledger import Ledger
 from experiments.models import build_model
 from experiments.mup import parameter_groups, rescale_initialisation
+from experiments.preparation import prepare_once
 from experiments.spec import TrialSpec
 from experiments.training import Loss, Training, train
 
@@ -61,11 +71,21 @@ class TrainedModel:
         training: How the training ended.
         sparse: Whether weights that are exactly 0 were cut away and need not be kept. Without it they
             count as parameters: a unit that never learnt is not a smaller model.
+        n_params: Trainable parameters; counted on the model if not given.
+        model_bytes: Size of the model as it would be stored; of its parameters and buffers if not given.
+        inference_flops: Of one forward pass of one example; counted on the graph if not given [FLOP].
+        sparse_inference_flops: The same on an ideal sparse machine; None where no weight was cut away [FLOP].
+        precision: Arithmetic of its forward pass; the trial's if not given.
     """
 
     model: nn.Module
     training: Training
     sparse: bool = False
+    n_params: int | None = None
+    model_bytes: int | None = None
+    inference_flops: float | None = None
+    sparse_inference_flops: float | None = None
+    precision: str | None = None
 
 
 @dataclass
@@ -190,9 +210,49 @@ class Workbench:
                 )
         return TrainedModel(model, training)
 
+    def prepare(
+        self, phase: str, what: Mapping[str, Any], make: Callable[[Workbench], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Tensors that several trials need: made by the first one on this node, charged to each.
+
+        Args:
+            phase: Under which name of the ledger the whole cost stands.
+            what: Everything that the result depends on beside data set, arithmetic and device, as plain data.
+            make: Makes them at a workbench like this one with a ledger of its own.
+        """
+        key = {
+            **what,
+            "phase": phase,
+            "dataset": _fingerprint(self.dataset),
+            "device": self.device.name,
+            "threads": self.machine.threads,
+            "torch": torch.__version__,
+        }
+        folder = self.machine.cache_folder or default_cache_folder()
+        tensors, spent, made_here = prepare_once(
+            folder, key, self.ledger, lambda ledger: make(dataclasses.replace(self, ledger=ledger))
+        )
+        self.ledger.charge(phase, spent, elsewhere=not made_here)
+        return {name: tensor.to(self.torch_device) for name, tensor in tensors.items()}
+
     def validate(self, model: nn.Module) -> tuple[float, float]:
         """Error and loss on the validation examples."""
         return evaluate(model, self.validation_images, precision=self.spec.precision)
+
+
+# Examples whose pixels name a data set: enough to see other files or another preparation of them.
+FINGERPRINT_EXAMPLES = 256
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    """Hash of a data set's description, its labels, and the pixels of examples spread over its training pool."""
+    train = dataset.train
+    places = np.unique(np.linspace(0, len(train) - 1, FINGERPRINT_EXAMPLES).round().astype(np.int64))
+    digest = hashlib.sha256(repr(dataset.info).encode())
+    for labels in (train.labels, dataset.validation.labels):
+        digest.update(np.ascontiguousarray(labels).tobytes())
+    digest.update(train.read(places).tobytes())
+    return digest.hexdigest()[:24]
 
 
 @functools.lru_cache(maxsize=64)

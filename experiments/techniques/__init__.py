@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from experiments.workbench import TrainedModel, Workbench
+from experiments.spec import TrialSpec
+from experiments.techniques.technique import Options, Technique, read_options
 
-Technique = Callable[["Workbench"], "TrainedModel"]
+__all__ = ["TECHNIQUES", "Options", "Technique", "find_technique", "read_options"]
 
-TECHNIQUES: dict[str, str] = {"baseline": "experiments.techniques.baseline:baseline"}
+TECHNIQUES: dict[str, str] = {
+    "baseline": "experiments.techniques.baseline:BASELINE",
+}
 
 
 def find_technique(name: str) -> Technique:
@@ -32,11 +32,26 @@ def find_technique(name: str) -> Technique:
             f"there is no technique {name!r}{hint}; there are {', '.join(TECHNIQUES)}, and your own as module:function"
         )
     path = TECHNIQUES.get(name, name)
-    module_name, _, function_name = path.partition(":")
+    module_name, _, attribute = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module_name), function_name)
+        found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"technique {name!r} cannot be imported: {error}") from None
+    if isinstance(found, Technique):
+        return found
     if not callable(found):
         raise ValueError(f"technique {name!r} is a {type(found).__name__}, not a function of a Workbench")
-    return found
+    return Technique(run=found, summary=(found.__doc__ or name).strip().splitlines()[0], options=None)
+
+
+def check_options(technique: Technique, spec: TrialSpec) -> None:
+    """Refuse options that the technique does not have, or that would hide a column of the runs table.
+
+    Raises:
+        ValueError: With the option's name and what is allowed.
+    """
+    if technique.options is not None:
+        read_options(technique.options, spec)
+    for name in spec.technique_options:
+        if name in TrialSpec.model_fields:
+            raise ValueError(f"technique {spec.technique!r} has an option {name!r}, which is a field of every trial")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from experiments.techniques.technique import Technique
 from experiments.workbench import TrainedModel, Workbench
 
 
 def baseline(workbench: Workbench) -> TrainedModel:
-    """Train the model of the trial on its examples.
-
-    Raises:
-        ValueError: If options are given; plain training has none.
-    """
-    if workbench.spec.technique_options:
-        options = ", ".join(workbench.spec.technique_options)
-        raise ValueError(f"technique 'baseline' has no options, but was given {options}; remove them")
+    """Train the model of the trial on its examples."""
     return workbench.train(workbench.build_model(), phase="train")
+
+
+BASELINE = Technique(run=baseline, summary="plain training")

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from experiments.energy import EnergyReading
-from experiments.ledger import Ledger
+from experiments.ledger import Ledger, Phase
 
 
 class Account:
@@ -37,7 +37,8 @@ def test_phases_add_up():
         account.joules += 2
         time.sleep(0.02)
 
-    assert ledger.columns() == {"train_flops": 130, "train_flops_teacher": 100, "train_flops_train": 30}
+    flops = {name: value for name, value in ledger.columns().items() if name.startswith("train_flops")}
+    assert flops == {"train_flops": 130, "train_flops_teacher": 100, "train_flops_train": 30}
     assert [phase["energy_joules"] for phase in ledger.to_list()] == [5, 2]
     assert ledger.phases[1].wall_seconds >= 0.02
     assert ledger.wall_seconds == ledger.phases[0].wall_seconds + ledger.phases[1].wall_seconds
@@ -103,3 +104,55 @@ def test_a_phase_that_could_not_be_a_column_is_refused(name):
     """Phases become column names."""
     with pytest.raises(ValueError, match="is not of lower-case letters"), Ledger(NoAccount()).phase(name):
         pass
+
+
+def test_what_no_phase_took_is_a_phase_of_its_own():
+    """Once closed, the phases sum to the trial's own clock and meter."""
+    account = Account()
+    ledger = Ledger(account)
+    with ledger.phase("train"):
+        account.joules += 5
+    ledger.close(wall_seconds=100.0, energy_joules=12.0)
+
+    assert ledger.wall_seconds == pytest.approx(100)
+    assert ledger.energy_joules == pytest.approx(12)
+    assert ledger.phases[-1].energy_joules == pytest.approx(7)
+
+
+def test_what_another_trial_spent_is_charged_beside_the_own_clock():
+    """A teacher made elsewhere adds to the totals and takes nothing from the trial's own rest."""
+    account = Account()
+    ledger = Ledger(account)
+    ledger.charge("teacher", [Phase("train", flops=7, wall_seconds=50.0, energy_joules=3.0)], elsewhere=True)
+    with ledger.phase("train") as phase:
+        phase.flops += 1
+        account.joules += 1
+    ledger.close(wall_seconds=10.0, energy_joules=4.0)
+    columns = ledger.columns()
+
+    assert (columns["train_flops"], columns["train_flops_teacher"]) == (8, 7)
+    assert columns["wall_seconds"] == pytest.approx(60)
+    assert columns["energy_joules"] == pytest.approx(7)
+
+
+def test_sparse_work_is_counted_beside_the_dense_never_in_it():
+    """Phases without zeros count in full on both machines; a ledger without any has no sparse total."""
+    ledger = Ledger(Account())
+    with ledger.phase("train") as phase:
+        phase.flops += 100
+    assert ledger.columns()["sparse_train_flops"] is None
+    with ledger.phase("prune-finetune") as phase:
+        phase.flops += 50
+        phase.sparse_flops = 10
+    columns = ledger.columns()
+
+    assert (columns["train_flops"], columns["sparse_train_flops"]) == (150, 110)
+
+
+def test_energy_that_is_not_known_makes_no_smaller_total():
+    """A phase without joules leaves the total empty."""
+    ledger = Ledger(Account())
+    ledger.charge("teacher", [Phase("train", wall_seconds=1.0)], elsewhere=True)
+    ledger.close(wall_seconds=1.0, energy_joules=2.0)
+
+    assert ledger.columns()["energy_joules"] is None

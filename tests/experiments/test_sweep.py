@@ -153,3 +153,21 @@ def test_trials_of_a_cell_differ_by_seed_alone():
 
     assert first.cell == second.cell != other.cell
     assert len({first.trial_id, second.trial_id, other.trial_id}) == 3
+
+
+def test_a_technique_may_bring_axes_of_its_own():
+    """Options cross with each other, and with no other technique."""
+    entry = {"a.b:prune": {"density": [0.1, 0.5], "steps": {"log2": [1, 2]}}}
+    sweep = sweep_of(grid={**POINT, "technique": ["baseline", entry]})
+
+    assert [(trial.technique, trial.technique_options) for trial in sweep.trials()] == [
+        ("baseline", {}),
+        *[("a.b:prune", {"density": density, "steps": steps}) for density in (0.1, 0.5) for steps in (1, 2)],
+    ]
+
+
+@pytest.mark.parametrize("entry", [{"a": {"x": 1}, "b": {"x": 1}}, {"a": 0.5}])
+def test_a_technique_that_is_no_name_with_options_is_refused(entry):
+    """The form is shown."""
+    with pytest.raises(ValueError, match="is no name and no"):
+        sweep_of(grid={**POINT, "technique": [entry]})

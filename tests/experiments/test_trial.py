@@ -16,7 +16,10 @@ from experiments.workbench import Machine, TrainedModel
 from scaling.runs import COLUMNS, from_rows
 
 ROOT = Path(__file__).parents[2]
-TIMINGS = {"carbon_grams", "wall_seconds", "inference_seconds", "energy_joules", "utilisation", "hardware_burden_flop"}
+TIMINGS = {
+    "carbon_grams", "inference_seconds", "utilisation", "hardware_burden_flop", "wall_seconds", "wall_seconds_train",
+    "wall_seconds_overhead", "energy_joules", "energy_joules_train", "energy_joules_overhead",
+}  # fmt: skip
 
 
 def spec(**changes):
@@ -35,7 +38,7 @@ def test_a_record_is_plain_data_with_every_column(record):
     """JSON holds it without NaN; its row is a row of the runs table, and no column is forgotten."""
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     table = from_rows([record["row"]])
-    optional = {"reason"}
+    optional = {"reason", "sparse_train_flops", "sparse_inference_flops"}
     assert {column.name for column in COLUMNS} - set(table.columns) == optional
     assert record["status"] == "finished"
 
@@ -56,10 +59,15 @@ def test_flops_are_steps_times_the_count_on_the_graph(record):
 
 
 def test_the_phases_sum_to_the_totals(record):
-    """FLOP by phase are the whole, seconds and joules at most the trial's."""
-    assert sum(phase["flops"] for phase in record["phases"]) == record["row"]["train_flops"]
-    assert sum(phase["wall_seconds"] for phase in record["phases"]) <= record["row"]["wall_seconds"]
-    assert sum(phase["energy_joules"] for phase in record["phases"]) <= record["row"]["energy_joules"] + 1e-6
+    """FLOP, seconds and joules by phase are the whole; the trial's own meter read the same joules."""
+    phases, row = record["phases"], record["row"]
+
+    assert [phase["phase"] for phase in phases] == ["train", "overhead"]
+    assert sum(phase["flops"] for phase in phases) == row["train_flops"]
+    assert sum(phase["wall_seconds"] for phase in phases) == pytest.approx(row["wall_seconds"])
+    assert sum(phase["energy_joules"] for phase in phases) == pytest.approx(row["energy_joules"])
+    assert sum(record["energy"]["joules"].values()) == pytest.approx(row["energy_joules"])
+    assert row["wall_seconds_train"] + row["wall_seconds_overhead"] == pytest.approx(row["wall_seconds"])
 
 
 def test_burden_utilisation_and_carbon_follow_from_what_was_measured(record):
@@ -201,7 +209,7 @@ def test_options_for_plain_training_are_refused():
     row = run_trial(spec(technique_options={"density": 0.5}))["row"]
 
     assert row["status"] == "failed"
-    assert "has no options, but was given density" in row["reason"]
+    assert "has no option 'density'; it has none, remove it" in row["reason"]
 
 
 class Fixed:

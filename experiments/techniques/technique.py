@@ -1,0 +1,83 @@
+"""What a technique is: a function of a workbench, its options, and what it refuses before anything is spent."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import ValidationError
+
+from experiments.spec import Strict, TrialSpec
+
+if TYPE_CHECKING:
+    from experiments.data import DatasetInfo
+    from experiments.workbench import Machine, TrainedModel, Workbench
+
+
+class Options(Strict):
+    """A technique's own parameters; each is a grid axis. This one has none."""
+
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
+def accept(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
+    """Refuse nothing: the technique applies to every family, data set and device."""
+    del spec, info, machine
+
+
+def one_training(spec: TrialSpec) -> Sequence[TrialSpec]:
+    """Plan a single training of the trial itself."""
+    return [spec]
+
+
+@dataclass(frozen=True)
+class Technique:
+    """A way of getting a model.
+
+    Attributes:
+        run: Trains the model of a workbench's trial; whatever it spends it spends inside a phase of the
+            workbench's ledger.
+        summary: What it is, in a few words.
+        options: Its parameters with their defaults and ranges; None takes any, unchecked.
+        check: Raises a `ValueError` with the reason where the technique cannot be applied to a trial.
+        trainings: Trainings whose cost together is about the trial's, for the plan.
+        phases: Names of the phases that it enters.
+    """
+
+    run: Callable[[Workbench], TrainedModel]
+    summary: str
+    options: type[Options] | None = Options
+    check: Callable[[TrialSpec, DatasetInfo, Machine], None] = accept
+    trainings: Callable[[TrialSpec], Sequence[TrialSpec]] = one_training
+    phases: tuple[str, ...] = ("train",)
+
+
+def read_options(options: type[AnyOptions], spec: TrialSpec) -> AnyOptions:
+    """Read a trial's options of its technique, completed by their defaults.
+
+    Raises:
+        ValueError: If an option is unknown, with the nearest one, or its value is not allowed.
+    """
+    try:
+        return options.model_validate(spec.technique_options)
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            message = f"has no option {name!r}{_nearest(name, options)}"
+        elif first["type"] == "missing":
+            message = f"needs the option {name!r}; give technique_options.{name}"
+        else:
+            text = first["msg"].removeprefix("Value error, ")
+            message = f"has {name} = {first['input']!r}: {text[0].lower() + text[1:]}"
+        raise ValueError(f"technique {spec.technique!r} {message}") from None
+
+
+def _nearest(name: str, options: type[Options]) -> str:
+    if not options.model_fields:
+        return "; it has none, remove it"
+    near = difflib.get_close_matches(name, options.model_fields, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(options.model_fields)}"
