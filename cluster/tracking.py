@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -189,7 +190,12 @@ class Tracker:
         return ""
 
     def _deliver_queue(self) -> None:
-        """Deliver what arrives; after a failure wait, at first briefly, and try again what has gathered."""
+        """Deliver what arrives; after a failure wait, at first briefly, and try again what has gathered.
+
+        MLflow is imported and its store opened at once: later they would take a core from the first trials.
+        """
+        with suppress(*failures()), self._lock:
+            self._connected()
         closing, pause_seconds, next_try = False, FIRST_PAUSE_SECONDS, 0.0
         while not closing:
             timeout = max(0.0, next_try - time.monotonic()) if self._waiting else None
