@@ -149,6 +149,7 @@ def _measure(
     measured |= _deployed(trained, workbench, device)
     if training.status == "finished":
         measured |= _errors(trained, workbench)
+    measured |= trained.extra
     return training.status, training.reason, training.curve
 
 

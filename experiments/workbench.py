@@ -7,7 +7,7 @@ import functools
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ class TrainedModel:
         inference_flops: Of one forward pass of one example; counted on the graph if not given [FLOP].
         sparse_inference_flops: The same on an ideal sparse machine; None where no weight was cut away [FLOP].
         precision: Arithmetic of its forward pass; the trial's if not given.
+        extra: Further columns of the trial's row: what the technique found, such as an architecture.
     """
 
     model: nn.Module
@@ -86,6 +87,7 @@ class TrainedModel:
     inference_flops: float | None = None
     sparse_inference_flops: float | None = None
     precision: str | None = None
+    extra: Mapping[str, str | float] = field(default_factory=dict)
 
 
 @dataclass
@@ -167,17 +169,30 @@ class Workbench:
         loss_function: Loss | None = None,
         after_step: Callable[[int, int], None] | None = None,
         spec: TrialSpec | None = None,
+        more_groups: Sequence[dict[str, Any]] = (),
+        flops_per_example: float | None = None,
     ) -> TrainedModel:
         """Train a model in place by the trial's settings and enter what it cost under a phase.
 
         Validation passes are charged, as phase ``validate``, only if they choose the weights.
+
+        Args:
+            model: The model.
+            phase: Name of the phase.
+            images: What it learns from; the trial's examples if not given.
+            loss_function: Loss of (model, images, labels).
+            after_step: Called after each update.
+            spec: Settings other than the trial's.
+            more_groups: Groups for the optimiser beside the model's, with ``lr`` as their peak rate.
+            flops_per_example: Of a step, where the loss itself has products; else counted on the model [FLOP].
         """
         spec = spec or self.spec
         images = images or self.train_images
         shape = self.model_shape()
-        per_example = training_flops_per_example(
-            model, (spec.batch_size, shape["channels"], shape["height"], shape["image_width"]), shape["n_classes"]
-        )
+        per_example = flops_per_example
+        if per_example is None:
+            batch_shape = (spec.batch_size, shape["channels"], shape["height"], shape["image_width"])
+            per_example = training_flops_per_example(model, batch_shape, shape["n_classes"])
         groups = parameter_groups(
             model,
             self.base_model(),
@@ -192,7 +207,7 @@ class Workbench:
                 callable_model,
                 images,
                 spec,
-                parameter_groups=groups,
+                parameter_groups=[*groups, *more_groups],
                 validate=self.validate,
                 loss_function=loss_function,
                 after_step=after_step,
