@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.background import Parts
+from scaling.compare.comparison import COMPARISON_VERSION
 from scaling.report import ReportFigure, ReportTable, ReportText
 from scaling.runs import label
 
@@ -40,10 +41,10 @@ def comparison_parts(folder: Path, runs: pd.DataFrame) -> tuple[Parts, str]:
         hint = "The techniques are not compared here: run ninthpower compare on this folder, then ninthpower report."
         return (), hint if n_techniques > 1 else ""
     content = json.loads(file.read_text(encoding="utf-8"))
-    if not _same_runs(content["statuses"], runs):
+    if content.get("version") != COMPARISON_VERSION or not _same_runs(content["statuses"], runs):
         return (
             (),
-            "The comparison of techniques is of earlier runs: run ninthpower compare again, then ninthpower report.",
+            "The comparison of techniques is of other runs or an earlier version: run ninthpower compare again, then ninthpower report.",
         )
     return _parts(folder / FOLDER, content), ""
 

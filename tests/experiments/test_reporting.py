@@ -197,4 +197,4 @@ def test_a_comparison_of_these_runs_is_shown_and_one_of_others_is_not(tmp_path):
     assert words.sentences == found.sentences
 
     parts, said = comparison_parts(tmp_path / "out", runs.iloc[:-1])
-    assert (parts, "earlier runs" in said) == ((), True)
+    assert (parts, "of other runs" in said) == ((), True)
