@@ -42,10 +42,8 @@ def comparison_parts(folder: Path, runs: pd.DataFrame) -> tuple[Parts, str]:
         return (), hint if n_techniques > 1 else ""
     content = json.loads(file.read_text(encoding="utf-8"))
     if content.get("version") != COMPARISON_VERSION or not _same_runs(content["statuses"], runs):
-        return (
-            (),
-            "The comparison of techniques is of other runs or an earlier version: run ninthpower compare again, then ninthpower report.",
-        )
+        again = "run ninthpower compare again, then ninthpower report"
+        return (), f"The comparison of techniques is of other runs or an earlier version: {again}."
     return _parts(folder / FOLDER, content), ""
 
 
