@@ -16,6 +16,11 @@ __all__ = ["TECHNIQUES", "Options", "Technique", "find_technique", "read_options
 
 TECHNIQUES: dict[str, str] = {
     "baseline": "experiments.techniques.baseline:BASELINE",
+    "magnitude-pruning": "experiments.techniques.magnitude_pruning:MAGNITUDE_PRUNING",
+    "data-pruning": "experiments.techniques.data_pruning:DATA_PRUNING",
+    "distillation": "experiments.techniques.distillation:DISTILLATION",
+    "meta-learning": "experiments.techniques.meta_learning:META_LEARNING",
+    "transfer": "experiments.techniques.transfer:TRANSFER",
 }
 
 
