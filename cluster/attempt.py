@@ -8,7 +8,7 @@ import random
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,30 +32,39 @@ def record_text(request: TrialRequest, function_bytes: bytes) -> str:
             return json.dumps(record, allow_nan=False)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            return json.dumps(failed_record(request, reason, started_at=started_at, trace=traceback.format_exc()))
+            failed = failed_record(request, reason, started_at=started_at, trace=traceback.format_exc())
+            return json.dumps({**failed, "out_of_memory": isinstance(error, MemoryError)})
 
 
-def prepare_worker(prepare_bytes: bytes) -> None:
+def prepare_worker(prepare_bytes: bytes) -> str:
     """Do once what every trial of this process would otherwise wait for in its own time.
 
     Whatever cannot be prepared the first trial meets again, and there it becomes a record.
+
+    Returns:
+        An empty string, or what could not be prepared.
     """
     from ray import cloudpickle
 
-    with suppress(Exception):
+    try:
         prepare = cloudpickle.loads(prepare_bytes)
         if prepare is not None:
             prepare()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
-def failed_record(request: TrialRequest, reason: str, *, started_at: str | None = None, trace: str = "") -> Record:
+def failed_record(
+    request: TrialRequest, reason: str, *, started_at: str | None = None, trace: str = "", status: str = "failed"
+) -> Record:
     """Build the record of a trial that left none itself, on what was known before it ran."""
     known = dict(request.known)
-    row = {**known.pop("row", {}), "trial_id": request.trial_id, "status": "failed", "reason": reason}
+    row = {**known.pop("row", {}), "trial_id": request.trial_id, "status": status, "reason": reason}
     return {
         **known,
         "trial_id": request.trial_id,
-        "status": "failed",
+        "status": status,
         "reason": reason,
         "row": row,
         "traceback": trace,

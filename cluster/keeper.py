@@ -22,15 +22,35 @@ class RecordKeeper:
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
         self._retries: dict[str, list[Record]] = {}
+        self._settled: set[str] = set()
 
     def lost(self, trial_id: str, reason: str, lost_seconds: float) -> None:
         """Remember an attempt that ended without a record."""
         self._retries.setdefault(trial_id, []).append({"reason": reason, "lost_seconds": lost_seconds})
 
+    def settle(self, trial_id: str, text: str = "") -> str:
+        """Take no more of a trial from workers, until `reopen`.
+
+        Args:
+            trial_id: The trial.
+            text: The record that stands for it, unless it has a final one; empty for none yet.
+
+        Returns:
+            What `keep` returns.
+        """
+        unkept = self.keep(trial_id, text) if text and not self.has(trial_id) else ""
+        self._settled.add(trial_id)
+        return unkept
+
+    def reopen(self) -> None:
+        """Take records of all trials again."""
+        self._settled.clear()
+
     def keep(self, trial_id: str, text: str) -> str:
         """Write a record and return an empty string, or the reason why it could not be written."""
-        retries = self._retries.pop(trial_id, [])
-        record = {**json.loads(text), "attempts": len(retries) + 1, "retries": retries}
+        if trial_id in self._settled:
+            return ""
+        record = with_retries(json.loads(text), self._retries.pop(trial_id, []))
         for pause_seconds in (*WRITE_PAUSES_SECONDS, None):
             try:
                 write_record(self._folder, record)
@@ -42,8 +62,21 @@ class RecordKeeper:
         raise AssertionError("unreachable")
 
     def has(self, trial_id: str) -> bool:
-        """Say whether a final record of the trial is on disk."""
-        return final_record(self._folder, trial_id) is not None
+        """Say whether a final record of the trial is on disk, or none is wanted from a worker."""
+        return trial_id in self._settled or final_record(self._folder, trial_id) is not None
+
+
+def with_retries(record: Record, retries: list[Record]) -> Record:
+    """Add to a record what its lost attempts were and took, under the phase `lost`.
+
+    The seconds are those of the wall clock; how many FLOP and joules went with a worker that died nobody knows.
+    """
+    record = {**record, "attempts": len(retries) + 1, "retries": retries}
+    if retries:
+        lost_seconds = sum(retry["lost_seconds"] for retry in retries)
+        record["phases"] = [*record.get("phases", ()), {"phase": "lost", "wall_seconds": lost_seconds}]
+        record["row"] = {**record["row"], "lost_seconds": lost_seconds}
+    return record
 
 
 def start_keeper(folder: Path) -> Any:

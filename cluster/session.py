@@ -13,12 +13,13 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cluster.growth import NodeKind, kinds_to_come
 from cluster.lock import FolderInUseError, hold_folder
 
 GIBIBYTE = 2**30
@@ -78,6 +79,7 @@ class Node:
     host: str
     address: str
     resources: Mapping[str, float]
+    node_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,12 @@ class Session:
     Attributes:
         is_private: Whether this Ray was started for us and ends with the connection.
         log_folder: Where a private Ray keeps its logs while it lives.
+        to_come: Machines that the cluster may start when trials wait for them.
     """
 
     is_private: bool
     log_folder: Path | None = None
+    to_come: tuple[NodeKind, ...] = ()
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -98,7 +102,7 @@ class Session:
         import ray
 
         return tuple(
-            Node(node["NodeManagerHostname"], node["NodeManagerAddress"], dict(node["Resources"]))
+            Node(node["NodeManagerHostname"], node["NodeManagerAddress"], dict(node["Resources"]), node["NodeID"])
             for node in ray.nodes()
             if node["Alive"]
         )
@@ -115,18 +119,31 @@ class Session:
     def n_workers_for(self, resources: Resources) -> int:
         """Count the trials that fit side by side on the machines that are alive now.
 
+        Returns:
+            0 only if none fits yet and a machine that is to come could hold one.
+
         Raises:
-            ValueError: If not one fits on any machine; the message says what each machine has.
+            ValueError: If not one fits on any machine, there or to come; the message says what each has.
         """
-        nodes = self.nodes
-        n_workers = sum(_n_that_fit(resources.demand(), node.resources) for node in nodes)
-        if n_workers == 0:
-            offers = "; ".join(f"{node.host} has {_in_words(node.resources)}" for node in nodes)
+        nodes, demand = self.nodes, resources.demand()
+        n_workers = sum(_n_that_fit(demand, node.resources) for node in nodes)
+        if n_workers == 0 and self.n_workers_to_come(resources) == 0:
+            offers = [f"{node.host} has {in_words(node.resources)}" for node in nodes]
+            offers += [f"a new {kind.name} would have {in_words(kind.resources)}" for kind in self.to_come]
             raise ValueError(
-                f"a trial asks for {_in_words(resources.demand())}, which no machine of the cluster can give"
-                f" ({offers}); lower the resources per trial or add a larger machine"
+                f"a trial asks for {in_words(demand)}, which no machine of the cluster can give"
+                f" ({'; '.join(offers)}); lower the resources per trial or add a larger machine"
             )
         return n_workers
+
+    def n_workers_beside(self, nodes: Collection[str], resources: Resources) -> int:
+        """Count the trials that fit on the machines that are alive, some left out by their ids."""
+        others = [node for node in self.nodes if node.node_id not in nodes]
+        return sum(_n_that_fit(resources.demand(), node.resources) for node in others)
+
+    def n_workers_to_come(self, resources: Resources) -> int:
+        """Count the trials that fit on all machines that the cluster may start, those started already included."""
+        return sum(kind.most * _n_that_fit(resources.demand(), kind.resources) for kind in self.to_come)
 
 
 @contextmanager
@@ -167,11 +184,12 @@ def connect(
     if address is not None:
         _initialise(address=address, **options)
         try:
-            yield Session(is_private=False)
+            yield Session(is_private=False, to_come=kinds_to_come())
         finally:
             ray.shutdown()
         return
-    with _private_folder() as folder:
+    with private_folder() as parent:
+        folder = parent / "r"
         _use_own_token()
         options.update(num_cpus=cpus, num_gpus=gpus, include_dashboard=False, _temp_dir=str(folder))
         options.update(object_store_memory=PRIVATE_OBJECT_STORE_BYTES)
@@ -192,15 +210,18 @@ def _initialise(**options: Any) -> None:
 
 
 @contextmanager
-def _private_folder() -> Iterator[Path]:
-    """Yield a short path inside a folder that only this user can enter: Ray opens its own to all."""
+def private_folder() -> Iterator[Path]:
+    """Yield a folder with a short path that only this user can enter, and remove it in the end.
+
+    What a killed process left is removed by the next one.
+    """
     place = _short_temporary_folder()
     for abandoned in place.glob(f"{FOLDER_PREFIX}*"):
         _remove_if_abandoned(abandoned)
     parent = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=place))
     try:
         with hold_folder(parent):
-            yield parent / "r"
+            yield parent
     finally:
         shutil.rmtree(parent, ignore_errors=True)
 
@@ -237,7 +258,8 @@ def _n_that_fit(demand: Mapping[str, float], offer: Mapping[str, float]) -> int:
     return min(math.floor(offer.get(name, 0.0) / amount + 1e-6) for name, amount in demand.items())
 
 
-def _in_words(resources: Mapping[str, float]) -> str:
+def in_words(resources: Mapping[str, float]) -> str:
+    """Say what a machine offers or a trial asks for, without what Ray adds for itself."""
     shown = {
         name: amount
         for name, amount in resources.items()

@@ -5,6 +5,7 @@ Importing this module imports Ray Tune; `cluster.tuning` does so when a sweep be
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,11 +16,16 @@ from ray import cloudpickle, tune
 from ray.tune.schedulers import FIFOScheduler
 
 from cluster.attempt import failed_record, prepare_worker, record_text
+from cluster.keeper import with_retries
+from cluster.postponed import Postponed, postponement, ran_out_of_memory
 from cluster.records import Record, final_record, read_record, record_path, write_record
 from cluster.requests import SweepListener, TrialRequest
 
 # If the first trials are all given up, the fault lies with the workers, not with the trials.
 HOPELESS_TRIALS = 3
+LOST_MACHINE = "its machine was lost"
+# A trial that loses more machines than this may be what ends them.
+FORGIVEN_MACHINES = 5
 
 
 class TrialActor(tune.Trainable):
@@ -32,7 +38,8 @@ class TrialActor(tune.Trainable):
         self._requests: Sequence[TrialRequest] = sweep["requests"]
         self._function_bytes: bytes = sweep["function"]
         self._keeper = sweep["keeper"]
-        prepare_worker(sweep["prepare"])
+        self._may_postpone: frozenset[Postponed] = sweep["may_postpone"]
+        self._unfit = prepare_worker(sweep["prepare"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Agree to run another trial in this process; the step reads its index from the config."""
@@ -48,6 +55,10 @@ class TrialActor(tune.Trainable):
             return {"done": True, "trial_wall_seconds": 0.0, "unkept": ""}
         text = record_text(request, self._function_bytes)
         wall_seconds = time.monotonic() - started
+        until, reason = postponement(json.loads(text), self._unfit)
+        if until in self._may_postpone:
+            node_id = ray.get_runtime_context().get_node_id()
+            return {"done": True, "postponed": until.value, "reason": reason, "node_id": node_id}
         unkept = ray.get(self._keeper.keep.remote(request.trial_id, text))
         return {"done": True, "trial_wall_seconds": wall_seconds, "unkept": unkept}
 
@@ -90,20 +101,32 @@ class DriverEar(tune.Callback):
         folder: Path,
         listeners: Sequence[SweepListener],
         keeper: Any,
+        *,
+        longest_seconds: float | None = None,
     ) -> None:
         self._requests = requests
         self._folder = folder
         self._listeners = listeners
         self._keeper = keeper
+        self._longest_seconds = longest_seconds
+        self.may_postpone: frozenset[Postponed] = frozenset()
+        self.postponed: dict[Postponed, set[int]] = {until: set() for until in Postponed}
+        self.unfit_nodes: set[str] = set()
         self._started: dict[str, float] = {}
         self._retries: dict[str, list[Record]] = {}
         self._workers: dict[str, Any] = {}
+        self._overdue: set[str] = set()
         self.statuses: dict[str, str] = {}
         self.first_start: float | None = None
         self.interrupted = False
         self.unkept = ""
         self.hopeless = ""
         self._n_given_up = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the sweep was stopped or cannot go on."""
+        return bool(self.interrupted or self.unkept or self.hopeless)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the listeners out: Tune pickles its callbacks for a restore that is never asked for."""
@@ -127,34 +150,46 @@ class DriverEar(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Read the record back from disk: what listeners are told is what is durable."""
         del iteration, trials, info
-        trial_id = self._request(trial).trial_id
-        self.unkept = self.unkept or (trial.last_result or {}).get("unkept", "")
-        if not self.unkept:
+        trial_id, result = self._request(trial).trial_id, trial.last_result or {}
+        self.unkept = self.unkept or result.get("unkept", "")
+        if result.get("postponed"):
+            until = Postponed(result["postponed"])
+            if until is Postponed.ELSEWHERE:
+                self.unfit_nodes.add(result["node_id"])
+            self._lose_attempt(trial, result["reason"])
+            self.postponed[until].add(trial.config["index"])
+        elif not self.unkept and trial.config["index"] not in self._all_postponed():
             self._finished(read_record(record_path(self._folder, trial_id)))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Count an attempt that left no record and is repeated."""
         del iteration, trials, info
-        trial_id = self._request(trial).trial_id
-        retry = self._lost_attempt(trial)
-        self._keeper.lost.remote(trial_id, retry["reason"], retry["lost_seconds"])
-        trial.config["attempt"] = len(self._retries[trial_id]) + 1
-        for listener in self._listeners:
-            listener.retried(trial_id, retry["reason"])
+        trial_id, error = self._request(trial).trial_id, _last_error(trial)
+        trial.config["attempt"] = trial.config.get("attempt", 1) + 1
+        if trial_id in self._overdue:
+            return
+        self._lose_attempt(trial, _reason(error))
+        if self._is_forgiven(trial, error):
+            trial.run_metadata.num_failures -= 1
+        if self._postpone_for_memory(trial, error):
+            self.unkept = self.unkept or ray.get(self._keeper.settle.remote(trial_id))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write the failed record of a trial whose last attempt left none either."""
         del iteration, trials, info
-        request = self._request(trial)
-        reason = self._lost_attempt(trial)["reason"]
+        request, error = self._request(trial), _last_error(trial)
         kept = final_record(self._folder, request.trial_id)
         if kept is not None:
             self._finished(kept)
             return
+        reason = _reason(error)
+        self._lose_attempt(trial, reason, tell=False)
+        if self._postpone_for_memory(trial, error):
+            return
         retries = self._retries[request.trial_id]
         attempts = f"{len(retries)} attempt" + "s" * (len(retries) > 1)
-        record = failed_record(request, f"given up after {attempts}: {reason}")
-        record.update(attempts=len(retries), retries=retries)
+        record = with_retries(failed_record(request, f"given up after {attempts}: {reason}"), retries)
+        record["attempts"] = len(retries)
         try:
             write_record(self._folder, record)
         except OSError as error:
@@ -171,6 +206,37 @@ class DriverEar(tune.Callback):
             ray.kill(worker)
         self._workers.clear()
 
+    def end_overdue(self) -> None:
+        """End the trials that run longer than any may, each with a record that says so."""
+        if self._longest_seconds is None:
+            return
+        for trial_id, started in list(self._started.items()):
+            if time.monotonic() - started > self._longest_seconds and trial_id in self._workers:
+                request = next(request for request in self._requests if request.trial_id == trial_id)
+                reason = f"it was ended from outside after {self._longest_seconds:g} s, the longest a trial may take"
+                text = json.dumps(failed_record(request, reason, status="stopped"))
+                self.unkept = self.unkept or ray.get(self._keeper.settle.remote(trial_id, text))
+                self._overdue.add(trial_id)
+                ray.kill(self._workers.pop(trial_id))
+
+    def _all_postponed(self) -> set[int]:
+        return set().union(*self.postponed.values())
+
+    def _postpone_for_memory(self, trial: Any, error: Any) -> bool:
+        """Leave a trial that took too much memory until nothing else runs, unless it had that chance."""
+        postpone = ran_out_of_memory(error) and Postponed.ALONE in self.may_postpone
+        if postpone:
+            self.postponed[Postponed.ALONE].add(trial.config["index"])
+        return postpone
+
+    def _is_forgiven(self, trial: Any, error: Any) -> bool:
+        """Whether an attempt counts towards the retries of its trial: not if its machine went, within limits.
+
+        Tune itself does not count machines that were announced to go.
+        """
+        n_lost = sum(retry["reason"].startswith(LOST_MACHINE) for retry in self._retries[self._request(trial).trial_id])
+        return _machine_is_gone(error) and not error.preempted and n_lost <= FORGIVEN_MACHINES
+
     def _finished(self, record: Record) -> None:
         self.statuses[record["trial_id"]] = record["status"]
         self._started.pop(record["trial_id"], None)
@@ -178,13 +244,15 @@ class DriverEar(tune.Callback):
         for listener in self._listeners:
             listener.finished(record)
 
-    def _lost_attempt(self, trial: Any) -> Record:
+    def _lose_attempt(self, trial: Any, reason: str, *, tell: bool = True) -> None:
+        """Count an attempt without a record; what the keeper hears of it will stand in the record."""
         trial_id = self._request(trial).trial_id
         self._workers.pop(trial_id, None)
         lost_seconds = time.monotonic() - self._started.pop(trial_id, time.monotonic())
-        retry = {"reason": _reason(trial), "lost_seconds": lost_seconds}
-        self._retries.setdefault(trial_id, []).append(retry)
-        return retry
+        self._retries.setdefault(trial_id, []).append({"reason": reason, "lost_seconds": lost_seconds})
+        ray.get(self._keeper.lost.remote(trial_id, reason, lost_seconds))
+        for listener in self._listeners if tell else ():
+            listener.retried(trial_id, reason)
 
     def _request(self, trial: Any) -> TrialRequest:
         return self._requests[trial.config["index"]]
@@ -203,10 +271,10 @@ class StopEarly(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Say whether to end, and see to it that this is quick."""
-        stop = bool(self._ear.interrupted or self._ear.unkept or self._ear.hopeless)
-        if stop:
+        self._ear.end_overdue()
+        if self._ear.ended:
             self._ear.end_workers()
-        return stop
+        return self._ear.ended
 
 
 def _last_error(trial: Any) -> Any:
@@ -218,11 +286,19 @@ def _last_error(trial: Any) -> Any:
     return "no message"
 
 
-def _reason(trial: Any) -> str:
+def _machine_is_gone(error: Any) -> bool:
+    """Whether a whole machine went, or the connection to it: that is how it looks before Ray declares it dead."""
+    if isinstance(error, ray.exceptions.ActorUnavailableError):
+        return True
+    return isinstance(error, ray.exceptions.RayActorError) and "its node has died" in str(error)
+
+
+def _reason(error: Any) -> str:
     """Say in one line why an attempt left no record."""
-    error = _last_error(trial)
-    if isinstance(error, ray.exceptions.OutOfMemoryError):
+    if ran_out_of_memory(error):
         return "its worker was ended because the machine ran out of memory"
+    if _machine_is_gone(error):
+        return f"{LOST_MACHINE}, as announced" if error.preempted else f"{LOST_MACHINE}, or the connection to it"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if isinstance(error, ray.exceptions.RayActorError):
         details = [line for line in lines if line.startswith(("The actor died", "The actor is dead"))]

@@ -7,9 +7,6 @@ sweep begins, not before.
 from __future__ import annotations
 
 import json
-import logging
-import os
-import shutil
 import signal
 import threading
 import time
@@ -23,23 +20,13 @@ from typing import TYPE_CHECKING, Any
 from cluster.lock import hold_folder
 from cluster.records import Record, final_ids, record_path
 from cluster.requests import SweepListener, TrialRequest
+from cluster.rounds import Limits, run_rounds
 from cluster.session import Resources, Session
 
 if TYPE_CHECKING:
     from cluster.trainable import DriverEar
 
 __all__ = ["Outcome", "Resources", "SweepListener", "TrialRequest", "run_trials"]
-
-# Tune without loggers, working-directory changes, screen output or checkpoints of its own state.
-TUNE_ENVIRONMENT = {
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-}
-SCRATCH_NAME = ".tune"
 
 
 @dataclass(frozen=True)
@@ -97,14 +84,17 @@ def run_trials(
     listeners: Sequence[SweepListener] = (),
     max_retries: int = 2,
     max_concurrent: int | None = None,
+    longest_seconds: float | None = None,
     wait_seconds: float = 0.0,
 ) -> Outcome:
     """Run every trial that has no final record in the folder yet, dearest first.
 
     A trial counts as finished when its record is durable on the driver's disk. An exception that
     escapes from the trial function, or a record that is not JSON, becomes a record of status `failed`;
-    a worker that dies is replaced and its trial repeated. After Ctrl-C or SIGTERM the workers are
-    ended and the call returns; trials that were running are lost.
+    a worker that dies is replaced and its trial repeated. A trial that took too much memory is repeated
+    once, alone; one that failed where `prepare` had failed is repeated once on other machines, if there
+    are any. After Ctrl-C or SIGTERM the workers are ended and the call returns; trials that were running
+    are lost.
 
     Args:
         requests: The trials; ids must differ.
@@ -116,9 +106,10 @@ def run_trials(
             that every trial needs are no part of the first one's time. What it raises, the trial will meet.
         resources: What a trial occupies; one core if not given.
         listeners: Told of every event.
-        max_retries: Further attempts after a worker's death.
+        max_retries: Further attempts after a worker's death. Attempts that went with their machine do not count.
         max_concurrent: Trials that may run or wait for a place at once; as many as there are places
-            now if not given. More lets a cluster that can grow see what it is to grow to.
+            now and on machines to come if not given, so that a cluster that can grow sees what it is to grow to.
+        longest_seconds: A trial that has run so long is ended from outside, with a record of status `stopped`.
         wait_seconds: How long to wait for another driver that works on the folder.
 
     Raises:
@@ -140,8 +131,9 @@ def run_trials(
         )
         ear = None
         if open_requests:
-            limits = _Limits(resources, n_workers, max_concurrent or n_workers, max_retries)
-            ear = _run_open(open_requests, trial_function, prepare, folder.resolve(), listeners, limits)
+            places = max(n_workers, session.n_workers_to_come(resources))
+            limits = Limits(resources, n_workers, max_concurrent or places, max_retries, longest_seconds)
+            ear = _run_open(open_requests, trial_function, prepare, folder.resolve(), listeners, limits, session)
     if ear and ear.unkept:
         raise OSError(f"{ear.unkept}; finished trials are safe, make room and start again")
     if ear and ear.hopeless:
@@ -172,21 +164,14 @@ def _check(requests: Sequence[TrialRequest], folder: Path, max_retries: int) -> 
             raise ValueError(f"what is known of the trial {request.trial_id} is not JSON: {error}") from None
 
 
-@dataclass(frozen=True)
-class _Limits:
-    resources: Resources
-    n_workers: int
-    max_concurrent: int
-    max_retries: int
-
-
 def _run_open(
     requests: Sequence[TrialRequest],
     trial_function: Callable[[dict[str, Any]], Record],
     prepare: Callable[[], object] | None,
     folder: Path,
     listeners: Sequence[SweepListener],
-    limits: _Limits,
+    limits: Limits,
+    session: Session,
 ) -> DriverEar:
     """Give the trials to Tune and return what was heard of them."""
     import ray
@@ -199,15 +184,15 @@ def _run_open(
     # The keeper's process starts while Tune is imported here.
     from cluster.trainable import DriverEar
 
-    ear = DriverEar(requests, folder, listeners, keeper)
+    ear = DriverEar(requests, folder, listeners, keeper, longest_seconds=limits.longest_seconds)
     sweep = {
         "requests": list(requests),
         "function": cloudpickle.dumps(trial_function),
         "prepare": cloudpickle.dumps(prepare),
         "keeper": keeper,
     }
-    with _scratch(folder) as scratch, _environment(TUNE_ENVIRONMENT), _quiet_tune(), _stoppable(ear):
-        _tuner(sweep, ear, limits, scratch).fit()
+    with _stoppable(ear):
+        run_rounds(sweep, ear, limits, session)
     ray.kill(keeper)
     return ear
 
@@ -232,75 +217,3 @@ def _stoppable(ear: DriverEar) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _tuner(sweep: dict[str, Any], ear: DriverEar, limits: _Limits, scratch: Path) -> Any:
-    from ray import tune
-
-    from cluster.trainable import InOrder, StopEarly, TrialActor
-
-    bundle = tune.PlacementGroupFactory([limits.resources.demand()])
-    trainable = tune.with_resources(tune.with_parameters(TrialActor, sweep=sweep), bundle)
-    return tune.Tuner(
-        trainable,
-        param_space={"index": tune.grid_search(list(range(len(sweep["requests"]))))},
-        tune_config=tune.TuneConfig(
-            reuse_actors=True,
-            max_concurrent_trials=limits.max_concurrent,
-            scheduler=InOrder(place_for_all=limits.max_concurrent <= limits.n_workers),
-            trial_name_creator=_short_name,
-            trial_dirname_creator=_short_name,
-        ),
-        run_config=tune.RunConfig(
-            name="sweep",
-            storage_path=str(scratch),
-            verbose=0,
-            callbacks=[ear],
-            stop=StopEarly(ear),
-            # A class's last state would be saved by default; there is none worth saving.
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            failure_config=tune.FailureConfig(max_failures=limits.max_retries),
-        ),
-    )
-
-
-def _short_name(trial: Any) -> str:
-    return str(trial.trial_id)
-
-
-@contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder for Tune's own files, emptied before (a killed driver leaves some) and removed after."""
-    scratch = folder / SCRATCH_NAME
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _quiet_tune() -> Iterator[None]:
-    """Silence Tune's log: each of its errors is a record's status here."""
-    logger = logging.getLogger("ray.tune")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

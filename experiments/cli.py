@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from experiments.cluster_commands import StorageOption, TrackingOption, doctor, submit, sync
 from experiments.compare_command import compare
 from experiments.literature_commands import literature, project, theory
 from experiments.output_commands import export, init
@@ -98,9 +99,9 @@ def sweep(
     data: DataOption = None,
     workers: WorkersOption = None,
     address: Annotated[str | None, typer.Option(help="Address of a running Ray cluster, or `auto`.")] = None,
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow tracking server; by default a SQLite file in the results folder.")
-    ] = None,
+    tracking_uri: TrackingOption = None,
+    storage: StorageOption = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of a sweep of this name that runs.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -113,11 +114,13 @@ def sweep(
 
     finished = run_sweep(
         _load(sweep, overrides),
-        results_folder=results,
+        results_folder=results.expanduser(),
         data_folder=data,
         workers=workers,
         address=address,
-        tracking_uri=tracking_uri,
+        tracking_uri=tracking_uri or None,
+        storage_uri=storage or None,
+        wait_seconds=float("inf") if wait else 0.0,
         console=make_console(stderr=as_json),
         quiet=quiet or as_json,
     )
@@ -257,7 +260,7 @@ def ui(
     serve_ui(results, port)
 
 
-for command in (compare, literature, project, theory, init, export):
+for command in (compare, literature, project, theory, submit, sync, doctor, init, export):
     app.command()(command)
 
 

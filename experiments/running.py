@@ -6,7 +6,8 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,8 @@ def run_sweep(
     tracking_uri: str | None,
     console: Console,
     quiet: bool,
+    storage_uri: str | None = None,
+    wait_seconds: float = 0.0,
 ) -> FinishedSweep:
     """Run what is not finished yet, fit and report all of it, and deliver both to MLflow.
 
@@ -119,8 +122,10 @@ def run_sweep(
 
     Raises:
         ValueError: If a trial of the sweep cannot run, or no machine can hold one.
-        FolderInUseError: If the sweep is already running.
+        FolderInUseError: If the sweep is already running and does not end within `wait_seconds`.
+        OSError: If the storage does not answer at the start.
     """
+    from cluster.mlflow_store import without_password
     from experiments.plan import check_sweep
     from experiments.workbench import open_dataset
 
@@ -131,16 +136,17 @@ def run_sweep(
         open_dataset(dataset, machine.data_folder, machine.cache_folder)
     save_sweep(sweep, folder)
     tracker = open_tracker(sweep, results_folder, tracking_uri)
-    with tracker:
+    with tracker, _mirrored(sweep, folder / TRIALS_FOLDER, storage_uri, console) as mirrors:
         outcome = run_trials_of(
             sweep, machine, folder=folder, workers=workers, address=address, console=console, quiet=quiet,
-            listeners=[tracker],
+            listeners=[tracker, *mirrors], wait_seconds=wait_seconds,
         )  # fmt: skip
     analysis = fit_runs(folder, tracking_uri=tracking_uri).analysis
     problem = deliver(tracker, sweep, folder, analysis)
     if problem:
         console.print(problem)
-    return FinishedSweep(outcome, analysis, folder, tracking_uri or sweep.tracking.uri)
+    uri = tracking_uri or sweep.tracking.uri
+    return FinishedSweep(outcome, analysis, folder, without_password(uri) if uri else None)
 
 
 def run_trials_of(
@@ -153,6 +159,7 @@ def run_trials_of(
     console: Console,
     quiet: bool,
     listeners: Sequence[SweepListener] = (),
+    wait_seconds: float = 0.0,
 ) -> Outcome:
     """Run the trials of a checked sweep that have no record in its folder yet, with progress."""
     from cluster.session import connect
@@ -175,7 +182,7 @@ def run_trials_of(
     )
     if not waiting:  # a refit needs no Ray
         return Outcome(len(planned), len(planned), {}, 0, 0, False, 0.0, 0.0)
-    with connect(address, cpus=workers) as session, progress:
+    with connect(address, cpus=None if address else workers) as session, progress:
         return run_trials(
             [_request(trial, sweep.name) for trial in planned],
             functools.partial(run_payload, machine=machine, sweep=sweep.name),
@@ -184,7 +191,39 @@ def run_trials_of(
             prepare=functools.partial(prepare_worker, sweep, machine),
             resources=_resources(sweep),
             listeners=[progress, *listeners],
+            max_concurrent=workers if address else None,
+            longest_seconds=_longest_seconds(sweep),
+            wait_seconds=wait_seconds,
         )
+
+
+@contextmanager
+def _mirrored(
+    sweep: SweepSpec, records_folder: Path, storage_uri: str | None, console: Console
+) -> Iterator[list[SweepListener]]:
+    """Begin with what the storage has of a sweep, and copy there what is finished."""
+    from cluster.storage import Mirror, open_storage
+    from experiments.syncing import exchange
+
+    storage = open_storage(storage_uri, sweep.name)
+    if storage is None:
+        yield []
+        return
+    n_fetched, _ = exchange(sweep, records_folder, storage)
+    if n_fetched:
+        console.print(f"{n_fetched} finished trials came from {storage.uri}")
+    with Mirror(storage) as mirror:
+        yield [mirror]
+    if mirror.n_missing:
+        console.print(
+            f"{mirror.n_missing} trials are not in {storage.uri} ({mirror.problem}); ninthpower sync writes them"
+        )
+
+
+def _longest_seconds(sweep: SweepSpec) -> float | None:
+    """When a trial is ended from outside: well after the limit at which it ends itself, if it still can."""
+    limit = sweep.execution.time_limit_seconds
+    return None if limit is None else 1.5 * limit + 60
 
 
 def open_tracker(sweep: SweepSpec, results_folder: Path, tracking_uri: str | None) -> Tracker:
@@ -209,7 +248,7 @@ def deliver(tracker: Tracker, sweep: SweepSpec, folder: Path, analysis: Analysis
     if report.n_missing:
         return (
             f"{report.n_missing} trials are not in MLflow yet ({report.problem}); they are safe in "
-            f"{folder / TRIALS_FOLDER}, and the next ninthpower sweep delivers them"
+            f"{folder / TRIALS_FOLDER}, and ninthpower sync delivers them"
         )
     metrics: dict[str, float] = {"best_error": float(analysis.front[analysis.settings.error].min())}
     for intervals in analysis.fits:

@@ -5,6 +5,7 @@ import stat
 
 import pytest
 
+from cluster.growth import NodeKind
 from cluster.session import GIBIBYTE, Node, Resources, Session, connect
 
 
@@ -41,6 +42,29 @@ def test_what_no_machine_can_give_is_said_at_once(monkeypatch):
 
     with pytest.raises(ValueError, match=r"8 CPU, 1 GPU.*node0 has 2 CPU; node1 has 4 CPU, 1\.0 GiB"):
         session.n_workers_for(Resources(cpus=8, gpus=1))
+
+
+def test_machines_to_come_count_only_where_they_could_hold_a_trial(monkeypatch):
+    """None there yet is no reason to refuse; none there ever is, and each kind is named."""
+    there = a_cluster(monkeypatch, {"CPU": 0.0})
+    to_come = (NodeKind("small", {"CPU": 4.0}, 10), NodeKind("gpu", {"CPU": 8.0, "GPU": 2.0}, 3))
+    session = Session(is_private=False, to_come=to_come)
+
+    assert session.n_workers_for(Resources(cpus=2)) == 0
+    assert session.n_workers_to_come(Resources(cpus=2)) == 10 * 2 + 3 * 4
+    assert session.n_workers_to_come(Resources(gpus=0.5)) == 3 * 4
+    assert there.n_workers_to_come(Resources()) == 0
+    with pytest.raises(ValueError, match=r"16 CPU, which no machine.*a new small would have 4 CPU; a new gpu would"):
+        session.n_workers_for(Resources(cpus=16))
+
+
+def test_machines_may_be_left_out(monkeypatch):
+    """By their ids, as those are that cannot be prepared."""
+    nodes = tuple(Node(f"n{n}", "", {"CPU": 2.0}, node_id=f"id{n}") for n in range(3))
+    monkeypatch.setattr(Session, "nodes", property(lambda _: nodes))
+
+    assert Session(is_private=False).n_workers_beside({"id0"}, Resources()) == 4
+    assert Session(is_private=False).n_workers_beside({"id0", "id1", "id2"}, Resources()) == 0
 
 
 @pytest.mark.parametrize(

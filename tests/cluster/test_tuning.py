@@ -161,6 +161,7 @@ def test_a_trial_that_kills_every_worker_becomes_a_failed_record(ray_session, tm
     assert record["reason"].startswith("given up after 2 attempts: its worker died")
     assert record["row"] == {
         "width": 0, "trial_id": "trial-000", "status": "failed", "reason": record["reason"],
+        "lost_seconds": sum(retry["lost_seconds"] for retry in record["retries"]),
     }  # fmt: skip
     assert (record["sweep"], record["attempts"], len(record["retries"])) == ("s", 2, 2)
     assert outcome.sentence("again") == "2 of 3 trials are done; 1 failed; `again` goes on with the rest"
@@ -240,7 +241,8 @@ def test_an_attempt_whose_record_is_on_disk_is_not_repeated(tmp_path):
     keeper = start_keeper(tmp_path)
     actor = object.__new__(TrialActor)
     function, prepare = cloudpickle.dumps(never), cloudpickle.dumps(None)
-    actor.setup({}, {"requests": [request], "function": function, "prepare": prepare, "keeper": keeper})
+    sweep = {"requests": [request], "function": function, "prepare": prepare, "keeper": keeper}
+    actor.setup({}, {**sweep, "may_postpone": frozenset()})
     write_record(tmp_path, {"trial_id": request.trial_id, "status": "finished", "row": {}, "first": True})
 
     actor.config = {"index": 0, "attempt": 2}

@@ -1,0 +1,118 @@
+"""What a results folder owes to others: records that MLflow or the storage missed, and those that it lacks itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.records import Record, read_record, record_path
+from experiments.results import SWEEP_FILE, TRIALS_FOLDER
+from experiments.sweep import SweepSpec, parse_sweep
+
+if TYPE_CHECKING:
+    from cluster.storage import Storage
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What one sweep's folder gave and got.
+
+    Attributes:
+        name: The sweep.
+        n_records: Records in the folder, those fetched now included.
+        n_delivered: Records that MLflow had missed and has now.
+        n_undelivered: Records that it still lacks.
+        n_fetched: Records that came from the storage.
+        n_stored: Records that went to the storage.
+        problem: Why something is still missing; empty if nothing is.
+    """
+
+    name: str
+    n_records: int
+    n_delivered: int
+    n_undelivered: int
+    n_fetched: int
+    n_stored: int
+    problem: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What was done, and what is left."""
+        parts = [f"{self.name}: {self.n_delivered} of {self.n_records} trials delivered to MLflow now"]
+        parts += [f"{self.n_fetched} fetched from the storage"] if self.n_fetched else []
+        parts += [f"{self.n_stored} written to the storage"] if self.n_stored else []
+        parts += [f"{self.n_undelivered} not in MLflow yet"] if self.n_undelivered else []
+        return ", ".join(parts) + (f": {self.problem}" if self.problem else "")
+
+
+def sweep_folders(path: Path) -> list[Path]:
+    """Find the sweeps of a path: the path itself, or the folders in it.
+
+    Raises:
+        ValueError: If there is no results folder of a sweep.
+    """
+    folders = [path] if (path / SWEEP_FILE).is_file() else sorted(file.parent for file in path.glob(f"*/{SWEEP_FILE}"))
+    if not folders:
+        raise ValueError(f"{path} holds no results of a sweep; give results or results/NAME")
+    return folders
+
+
+def sync_sweep(folder: Path, *, tracking_uri: str | None, storage_uri: str | None) -> Synced:
+    """Make folder, storage and MLflow agree on one sweep, and its own run in MLflow with them.
+
+    Raises:
+        ValueError: If an address is of no kind that is written to, or a record is damaged.
+        OSError: If the storage is away.
+    """
+    from cluster.storage import open_storage
+    from experiments.running import deliver, fit_runs, open_tracker
+
+    sweep = read_sweep(folder)
+    storage = open_storage(storage_uri, sweep.name)
+    n_fetched, n_stored = exchange(sweep, folder / TRIALS_FOLDER, storage) if storage else (0, 0)
+    records = read_sweep_records(sweep, folder)
+    tracker = open_tracker(sweep, folder.parent, tracking_uri)
+    report = tracker.deliver_missing(records)
+    problem = report.problem
+    if not report.n_missing and any(record["status"] == "finished" for record in records):
+        try:
+            problem = deliver(tracker, sweep, folder, fit_runs(folder).analysis)
+        except ValueError as error:
+            problem = f"the run of the sweep itself was not written, since {error}"
+    return Synced(sweep.name, len(records), report.n_delivered, report.n_missing, n_fetched, n_stored, problem)
+
+
+def exchange(sweep: SweepSpec, folder: Path, storage: Storage) -> tuple[int, int]:
+    """Fetch the records that a folder lacks, store those that the storage lacks, and count both."""
+    wanted = {trial.trial_id for trial in sweep.trials()}
+    n_fetched = storage.fetch(wanted, folder)
+    stored = storage.trial_ids()
+    missing = [trial_id for trial_id in sorted(wanted - stored) if record_path(folder, trial_id).exists()]
+    for trial_id in missing:
+        storage.write(read_record(record_path(folder, trial_id)))
+    return n_fetched, len(missing)
+
+
+def read_sweep_records(sweep: SweepSpec, folder: Path) -> list[Record]:
+    """Read the records of a sweep's own trials."""
+    paths = [record_path(folder / TRIALS_FOLDER, trial.trial_id) for trial in sweep.trials()]
+    return [read_record(path) for path in paths if path.exists()]
+
+
+def count_undelivered(sweep: SweepSpec, folder: Path, records: list[Record], tracking_uri: str | None) -> int:
+    """Count the records of which the folder has no note that MLflow has them; nobody is asked."""
+    from cluster.delivery_log import DeliveryLog
+    from cluster.mlflow_values import digest
+    from experiments.running import open_tracker
+
+    tracker = open_tracker(sweep, folder.parent, tracking_uri)
+    delivered = DeliveryLog(folder.absolute(), tracker.uri, tracker.experiment)
+    found = [(delivered.find(record["trial_id"]), record) for record in records]
+    return sum(delivery is None or delivery.digest != digest(record) for delivery, record in found)
+
+
+def read_sweep(folder: Path) -> SweepSpec:
+    """Read the sweep that a results folder is of."""
+    return parse_sweep(json.loads((folder / SWEEP_FILE).read_text(encoding="utf-8")))
