@@ -21,6 +21,9 @@ TECHNIQUES: dict[str, str] = {
     "distillation": "experiments.techniques.distillation:DISTILLATION",
     "meta-learning": "experiments.techniques.meta_learning:META_LEARNING",
     "transfer": "experiments.techniques.transfer:TRANSFER",
+    "quantization": "experiments.techniques.quantization:QUANTIZATION",
+    "low-precision": "experiments.techniques.low_precision:LOW_PRECISION",
+    "expert-features": "experiments.techniques.expert_features:EXPERT_FEATURES",
 }
 
 
