@@ -188,6 +188,9 @@ def connect(
         finally:
             ray.shutdown()
         return
+    # Ray's memory monitor ends several workers at once, with an error that Tune does not know and the sweep ends by.
+    # Without it the kernel ends the largest worker (Ray marks workers as the first to go), and its trial is repeated.
+    os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
     with private_folder() as parent:
         folder = parent / "r"
         _use_own_token()

@@ -4,8 +4,7 @@ Run: python tests/cluster/drive_sweep.py '{"address": ..., "folder": ..., "n_tri
 
 Each execution of a trial that comes to its end leaves a line `id host-process` in `diary` beside the records, so
 that repetitions can be counted. Settings: `prepare_fails_where`, a variable whose presence makes a machine unfit;
-`hog_gib`, memory that trial 0 takes unless it is alone; `storage`, an address; `longest_seconds`, with which trial 0
-hangs.
+`storage`, an address; `longest_seconds`, with which trial 0 hangs.
 """
 
 import json
@@ -33,10 +32,6 @@ def make(settings):
         import time
 
         prepare()
-        if payload["number"] == 0 and settings.get("hog_gib"):
-            hog = bytearray(int(settings["hog_gib"] * 2**30))
-            hog[::4096] = b"x" * len(hog[::4096])
-            time.sleep(5)
         if payload["number"] == 0 and settings.get("longest_seconds"):
             time.sleep(3600)
         time.sleep(settings.get("seconds", 0.2))

@@ -1,0 +1,85 @@
+"""What it costs to log and search ten thousand trials in MLflow.
+
+Run: python benchmarks/mlflow_scale.py [--uri postgresql+psycopg://...]    # by default a SQLite file
+
+Records like those of a sweep (20 settings, 40 numbers, a curve of 6 points) are delivered by the tracker that sweeps
+use; then searched as the UI does it (a page of 100, sorted by a metric; one tag) and read back whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from cluster.mlflow_store import open_client
+from cluster.tracking import Tracker, read_runs
+
+
+def make_record(number: int) -> dict[str, Any]:
+    """A record as a trial leaves it."""
+    trial_id = f"{number:016x}"
+    spec = {f"setting_{place}": number % (place + 2) for place in range(20)}
+    row = {
+        "trial_id": trial_id,
+        "technique": "baseline",
+        "family": "resnet",
+        "dataset": "digits",
+        "cell": f"{number // 3}",
+    }
+    row |= {f"number_{place}": 1e-3 * number + place for place in range(36)}
+    row |= {"train_flops": 1e9 * (number + 1), "test_error": 1 / (number + 2), "status": "finished", "seed": number % 3}
+    curve = [{"step": step, "validation_error": 1 / (step + 2)} for step in range(6)]
+    stamp = "2026-01-01T00:00:00+00:00"
+    return {
+        "trial_id": trial_id, "sweep": "scale", "status": "finished", "reason": "", "spec": spec, "row": row,
+        "curve": curve, "phases": [], "started_at": stamp, "ended_at": stamp, "attempts": 1, "retries": [],
+    }  # fmt: skip
+
+
+def timed(name: str, work: Any, times: int = 3) -> Any:
+    """Print the best of some times."""
+    best, result = float("inf"), None
+    for _ in range(times):
+        began = time.perf_counter()
+        result = work()
+        best = min(best, time.perf_counter() - began)
+    print(f"| {name} | {best:.2f} |", flush=True)
+    return result
+
+
+def main() -> None:
+    """Log, search, read back."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--uri", default=None)
+    arguments = parser.parse_args()
+    each = max(1, arguments.trials // 10)
+    with tempfile.TemporaryDirectory() as scratch:
+        tracker = Tracker.open(arguments.uri, "scale", folder=Path(scratch))
+        print("| trials | ms each to log |\n|---|---|")
+        for first in range(0, arguments.trials, each):
+            began = time.perf_counter()
+            report = tracker.deliver_missing(make_record(number) for number in range(first, first + each))
+            assert report.n_missing == 0, report.problem
+            print(f"| {first + each} | {1e3 * (time.perf_counter() - began) / each:.1f} |", flush=True)
+        client = open_client(tracker.uri)
+        found = client.get_experiment_by_name("scale")
+        assert found is not None
+        place = [found.experiment_id]
+        print("| search | s |\n|---|---|")
+        timed(
+            "100 best by a metric",
+            lambda: client.search_runs(place, "tags.kind = 'trial'", max_results=100, order_by=["metrics.test_error"]),
+        )
+        timed("one cell by its tag", lambda: client.search_runs(place, "tags.cell = '7'"))
+        timed("by a setting and a metric", lambda: client.search_runs(
+            place, "params.setting_3 = '1' and metrics.test_error < 0.01", max_results=100))  # fmt: skip
+        rows = timed("all, read back", lambda: read_runs(tracker.uri, "scale"), times=1)
+        assert len(rows) == arguments.trials
+
+
+if __name__ == "__main__":
+    main()
