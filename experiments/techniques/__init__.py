@@ -17,12 +17,15 @@ __all__ = ["TECHNIQUES", "Options", "Technique", "find_technique", "read_options
 TECHNIQUES: dict[str, str] = {
     "baseline": "experiments.techniques.baseline:BASELINE",
     "magnitude-pruning": "experiments.techniques.magnitude_pruning:MAGNITUDE_PRUNING",
+    "structured-pruning": "experiments.techniques.structured_pruning:STRUCTURED_PRUNING",
+    "complexity-penalty": "experiments.techniques.complexity_penalty:COMPLEXITY_PENALTY",
     "data-pruning": "experiments.techniques.data_pruning:DATA_PRUNING",
     "distillation": "experiments.techniques.distillation:DISTILLATION",
     "meta-learning": "experiments.techniques.meta_learning:META_LEARNING",
     "transfer": "experiments.techniques.transfer:TRANSFER",
     "quantization": "experiments.techniques.quantization:QUANTIZATION",
     "low-precision": "experiments.techniques.low_precision:LOW_PRECISION",
+    "architecture-search": "experiments.techniques.architecture_search:ARCHITECTURE_SEARCH",
     "expert-features": "experiments.techniques.expert_features:EXPERT_FEATURES",
 }
 
