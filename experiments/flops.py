@@ -26,6 +26,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 # Enough for batch norm on a map of one pixel, and few enough to cost nothing.
 COUNTING_BATCH = 2
+# Layers whose products are with a weight of their own.
+WEIGHTED_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 _PLAIN_NAMESPACES = {"aten", "prim", "prims", "profiler", "c10d", "_c10d_functional"}
 # An operation without a formula whose name holds one of these words hides products.
@@ -113,6 +115,51 @@ def inference_flops_per_example(model: nn.Module, example_shape: Sequence[int]) 
     with _in_mode(model, training=False), _untouched(model), _counting() as counter, torch.no_grad():
         model(image)
         return counter.get_total_flops()
+
+
+@dataclass(frozen=True)
+class LayerFlops:
+    """What the products with one weight cost, per example [FLOP]."""
+
+    inference: float
+    training: float
+
+
+def flops_by_layer(model: nn.Module, example_shape: Sequence[int]) -> dict[str, LayerFlops]:
+    """What each weight of a linear or convolutional layer has to do with a model's FLOP, by parameter name.
+
+    The forward pass is counted on the real graph, between a layer's entry and its exit. The gradient by the
+    weights costs as much, and so does the one by the layer's input where anything asks for it. What remains of
+    the model's total are products without weights: attention.
+
+    Args:
+        model: The classifier; a weight that several layers share has the sum of theirs.
+        example_shape: Shape of one example, (channels, height, width).
+    """
+    found: dict[str, LayerFlops] = {}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    handles = []
+    before: list[int] = []
+
+    def leave(module: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+        forward = (counter.get_total_flops() - before.pop()) / COUNTING_BATCH
+        name = names[id(module.weight)]
+        known = found.get(name, LayerFlops(0.0, 0.0))
+        training = forward * (3 if inputs[0].requires_grad else 2)
+        found[name] = LayerFlops(known.inference + forward, known.training + training)
+
+    images = _blank((COUNTING_BATCH, *example_shape), model)
+    with _in_mode(model, training=True), _untouched(model), _counting() as counter, torch.enable_grad():
+        for module in model.modules():
+            if isinstance(module, WEIGHTED_LAYERS):
+                handles.append(module.register_forward_pre_hook(lambda *_: before.append(counter.get_total_flops())))
+                handles.append(module.register_forward_hook(leave))
+        try:
+            model(images)
+        finally:
+            for handle in handles:
+                handle.remove()
+    return found
 
 
 def _blank(shape: tuple[int, ...], model: nn.Module) -> Tensor:
