@@ -36,6 +36,7 @@ class QuantizationOptions(Options):
 
     mode: Literal["after", "aware"] = Field("after", description="after training, or with the rounding in the loop")
     aware_share: float = Field(0.3, gt=0, lt=1, description="share of the epochs that train with rounding; mode aware")
+    aware_rate: float = Field(0.1, gt=0, le=1, description="learning rate then, as a share of the trial's; mode aware")
 
 
 @dataclass
@@ -68,7 +69,8 @@ def quantization(workbench: Workbench) -> TrainedModel:
     training = trained.training
     if options.mode == "aware":
         epochs = spec.epochs - _float_epochs(spec)
-        training = _train_rounded(workbench, model, spec.model_copy(update={"epochs": epochs})).training
+        gentler = {"epochs": epochs, "learning_rate": spec.learning_rate * options.aware_rate}
+        training = _train_rounded(workbench, model, spec.model_copy(update=gentler)).training
         if training.status != "finished":
             return TrainedModel(model, training, n_params=n_params, inference_flops=flops)
     with workbench.ledger.phase("quantize"):
