@@ -252,12 +252,13 @@ def bootstrap_points(
 def _with_intervals(raw: Intervals) -> Intervals:
     form, optimum = raw.fit.form, raw.fit.optimum
     assert optimum is not None
-    values = named_values(form, np.concatenate([optimum.theta[None], raw.draws]), optimum)
-    jackknife = named_values(form, raw.leave_one_out, optimum)
+    # All at once: whether there is an exponent to speak of depends on which of them have one.
+    values = named_values(form, np.concatenate([optimum.theta[None], raw.draws, raw.leave_one_out]), optimum)
+    end = 1 + len(raw.draws)
     intervals = {}
     for name, column in values.items():
         low, high = interval_bounds(
-            column[1:, None], column[:1], jackknife[name][:, None], raw.level, raw.method, raw._freedom
+            column[1:end, None], column[:1], column[end:, None], raw.level, raw.method, raw._freedom
         )
         intervals[name] = Interval(float(low[0]), float(high[0]), raw.level, raw.method)
     exponent = intervals.pop("exponent", None)

@@ -3,10 +3,11 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from scaling import bootstrap, draw_runs, fit
+from scaling import FitStatus, bootstrap, draw_runs, fit
 from scaling.calibrate import calibrate
 from scaling.interval import expanded_normal, interval_bounds
 
@@ -192,3 +193,14 @@ def test_frontier_intervals_hold_the_noise_free_frontier():
     )
 
     assert result.table.set_index("quantity").loc["exponent", "coverage_95"] >= 0.9
+
+
+def test_an_exponent_that_no_jackknife_fit_has_is_no_error():
+    """Left-out clusters may all give flat laws where a single resample does not."""
+    table = pd.DataFrame(
+        {"train_flops": [2.0, 3, 1, 1, 2.878678e101, 1.199346e34, 1], "my_loss": [1.0, 1, 1, 0, 1, 1e300, 0]}
+    )
+    found = bootstrap(table, "power", error="my_loss", n_resamples=20)
+
+    assert found.exponent is None
+    assert found.fit.status is not FitStatus.CONVERGED
