@@ -84,10 +84,12 @@ def run_trial(spec: TrialSpec, machine: Machine | None = None, *, sweep: str = "
     with EnergyAccount(_gpu_identifiers(gpus)) as account:
         ledger = Ledger(account)
         measured: dict[str, Any] = {}
+        out_of_memory = False
         try:
             status, reason, curve = _measure(spec, machine, ledger, measured)
         except Exception as error:  # the trial's boundary: a crash is a result
             status, reason, curve = "failed", _explain(error), []
+            out_of_memory = _is_out_of_memory(error)
         reading = account.read(end=True)
     use_of_hardware = _use_of_hardware(ledger, measured)
     ledger.close(wall_seconds=time.perf_counter() - began, energy_joules=reading.total_joules)
@@ -104,6 +106,7 @@ def run_trial(spec: TrialSpec, machine: Machine | None = None, *, sweep: str = "
         "sweep": sweep,
         "status": status,
         "reason": reason,
+        "out_of_memory": out_of_memory,
         "spec": spec.model_dump(mode="json"),
         "row": {name: value for name, value in row.items() if value is not None},
         "curve": curve,
@@ -286,11 +289,16 @@ def _gpu_identifiers(visible: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in range(count))
 
 
-def _explain(error: Exception) -> str:
+def _is_out_of_memory(error: Exception) -> bool:
+    """Say whether a trial alone on its machine might have had enough. On a CPU torch raises a plain RuntimeError."""
     import torch
 
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _explain(error: Exception) -> str:
     text = "".join(traceback.format_exception(error)).strip()
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if _is_out_of_memory(error):
         text += "\nout of memory: take a smaller batch_size, width or depth, or a larger device"
     return text
 

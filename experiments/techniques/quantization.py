@@ -36,7 +36,7 @@ class QuantizationOptions(Options):
 
     mode: Literal["after", "aware"] = Field("after", description="after training, or with the rounding in the loop")
     aware_share: float = Field(0.3, gt=0, lt=1, description="share of the epochs that train with rounding; mode aware")
-    aware_rate: float = Field(0.1, gt=0, le=1, description="learning rate then, as a share of the trial's; mode aware")
+    aware_rate: float = Field(0.3, gt=0, le=1, description="learning rate then, as a share of the trial's; mode aware")
 
 
 @dataclass

@@ -174,6 +174,22 @@ def techniques(monkeypatch):
     monkeypatch.setitem(sys.modules, "techniques_under_test", sys.modules[__name__])
 
 
+def insatiable(workbench):
+    """A technique that really asks for a petabyte."""
+    return torch.empty(2**50 // workbench.spec.n_train)
+
+
+@pytest.mark.usefixtures("techniques")
+def test_a_lack_of_memory_is_told_from_other_failures():
+    """Who runs trials may give it another chance alone; torch says it in words on a processor."""
+    names = ("insatiable", "hungry", "broken")
+    found = {name: run_trial(spec(technique=f"techniques_under_test:{name}")) for name in names}
+
+    assert {name: record["out_of_memory"] for name, record in found.items()} == {
+        "insatiable": True, "hungry": True, "broken": False
+    }  # fmt: skip
+
+
 @pytest.mark.usefixtures("techniques")
 def test_a_crash_is_a_record_with_the_traceback():
     """The last line is the row's reason; what was spent is kept."""
