@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -60,25 +59,23 @@ def complexity_penalty(workbench: Workbench) -> TrainedModel:
 def penalise_weights(model: nn.Module, spec: TrialSpec, strength: float) -> Callable[[int, int], None]:
     """Proximal steps of an L1 penalty: every weight moves towards 0 by a length, and stays there if it arrives.
 
-    The lengths of all steps sum to strength x fan_in ** -0.5, which is what a weight starts with, so that one
-    strength means the same in every layer, at every width and for every number of steps. Each goes with the rate.
-    Applied apart from the optimiser's step, as AdamW does with its decay, so that the moments do not see it.
+    The length is rate x strength x fan_in ** -0.5, which is what a weight starts with, so that one strength means
+    the same in every layer and at every width. Applied apart from the optimiser's step, as AdamW does with its decay, so that the moments do not see it.
 
     Args:
         model: All prunable weights are penalised.
-        spec: Its schedule.
-        strength: Sum of the lengths in first sizes.
+        spec: Its rate and schedule.
+        strength: Length over the rate, in first sizes.
 
     Source:
         Parikh and Boyd 2014, Proximal Algorithms, section 6.5.2 (soft thresholding).
     """
-    share = _shares(spec)
     weights = list(prunable_weights(model).values())
     sizes = [math.prod(weight.shape[1:]) ** -0.5 for weight in weights]
 
     @torch.no_grad()
     def after_step(step: int, n_steps: int) -> None:
-        length = strength * share(step, n_steps)
+        length = strength * spec.learning_rate * rate_factor(step, n_steps, spec)
         for weight, size in zip(weights, sizes, strict=True):
             weight.copy_(torch.nn.functional.softshrink(weight, length * size))
 
@@ -88,32 +85,25 @@ def penalise_weights(model: nn.Module, spec: TrialSpec, strength: float) -> Call
 def penalise_units(model: nn.Module, spec: TrialSpec, strength: float) -> Callable[[int, int], None]:
     """Proximal steps of a group lasso: every unit's weights shorten together by a length.
 
-    The lengths of all steps sum to strength x the median norm with which the units of that layer started.
+    The length is rate x strength x the median norm with which the units of that layer started.
 
     Args:
         model: All its units are penalised.
-        spec: Its schedule.
-        strength: Sum of the lengths in first sizes.
+        spec: Its rate and schedule.
+        strength: Length over the rate, in first sizes.
 
     Source:
         Yuan and Lin 2006; Parikh and Boyd 2014, Proximal Algorithms, section 6.5.4 (block soft thresholding).
     """
-    share = _shares(spec)
     layers = find_units(model)
     sizes = [units.norms().median() for units in layers]
 
     def after_step(step: int, n_steps: int) -> None:
-        length = strength * share(step, n_steps)
+        length = strength * spec.learning_rate * rate_factor(step, n_steps, spec)
         for units, size in zip(layers, sizes, strict=True):
             units.shrink(length * size)
 
     return after_step
-
-
-def _shares(spec: TrialSpec) -> Callable[[int, int], float]:
-    """Each step's share of the sum of all rates of a training."""
-    total = functools.cache(lambda n_steps: sum(rate_factor(step, n_steps, spec) for step in range(1, n_steps + 1)))
-    return lambda step, n_steps: rate_factor(step, n_steps, spec) / total(n_steps)
 
 
 def _shrink_to_weights(workbench: Workbench, first: TrainedModel, after: TrialSpec | None) -> TrainedModel:
