@@ -61,7 +61,8 @@ def train(
         spec: Rate, schedule, steps and the other choices.
         parameter_groups: For the optimiser, with ``lr`` as the peak rate of each group.
         validate: Returns (error, loss in nats) on validation; called `spec.validation_passes` times.
-        loss_function: Loss of (model, images, labels); cross-entropy by default.
+        loss_function: Loss of (model, images, labels); cross-entropy by default. Another one's first value
+            counts as that of guessing where it is larger.
         after_step: Called with (steps done, steps in all) after each update, to hold masks and the like.
         deadline: Reading of `time.perf_counter` after which the training stops.
         flops_per_example: For the curve's cost axis [FLOP].
@@ -70,6 +71,7 @@ def train(
         The outcome; `status` is finished, diverged or stopped. With ``selection: best`` the best
         validation pass's weights are kept in `best_weights`, and the caller decides to load them.
     """
+    own_loss = loss_function is not None
     loss_function = loss_function or cross_entropy(spec.label_smoothing)
     device = batches.device
     n_steps = count_steps(spec)
@@ -101,6 +103,8 @@ def train(
             after_step(step, n_steps)
 
         losses.append(loss.detach())
+        if own_loss and step == 1:  # its scale is not that of guessing: weighted terms, softened logits
+            loss_limit = max(loss_limit, DIVERGED_LOSS_FACTOR * float(losses[0]))
         result.n_steps = step
         result.n_examples = step * batch_size
         if step % checks == 0 or step in points:

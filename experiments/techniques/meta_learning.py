@@ -138,11 +138,22 @@ def draw_task(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw classes in random order and examples of each; first all first shots, then, for MAML, the others.
 
+    Classes with too few examples for a task are passed over.
+
     Returns:
         Places of the examples and their classes in the task, 0 to ways - 1.
+
+    Raises:
+        ValueError: If fewer classes than `ways` have enough examples.
     """
-    classes = chance.choice(np.unique(labels), options.ways, replace=False)
     count = _examples_per_class(options)
+    present, sizes = np.unique(labels, return_counts=True)
+    if (sizes >= count).sum() < options.ways:
+        raise ValueError(
+            f"only {(sizes >= count).sum()} classes of {options.source} have the {count} examples of a task, but "
+            f"ways is {options.ways}; take fewer ways or shots"
+        )
+    classes = chance.choice(present[sizes >= count], options.ways, replace=False)
     drawn = np.stack([chance.choice(np.flatnonzero(labels == one), count, replace=False) for one in classes])
     numbers = np.repeat(np.arange(options.ways)[:, None], count, axis=1)
     halves = np.split(np.arange(count), count // options.shots)
