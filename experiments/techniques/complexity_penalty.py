@@ -60,7 +60,8 @@ def penalise_weights(model: nn.Module, spec: TrialSpec, strength: float) -> Call
     """Proximal steps of an L1 penalty: every weight moves towards 0 by a length, and stays there if it arrives.
 
     The length is rate x strength x fan_in ** -0.5, which is what a weight starts with, so that one strength means
-    the same in every layer and at every width. Applied apart from the optimiser's step, as AdamW does with its decay, so that the moments do not see it.
+    the same in every layer and at every width. Applied apart from the optimiser's step, as AdamW does with its
+    decay, so that the moments do not see it.
 
     Args:
         model: All prunable weights are penalised.

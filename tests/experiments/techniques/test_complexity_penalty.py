@@ -45,7 +45,9 @@ def test_every_family_is_penalised_shrunk_and_measured(family, penalty):
     """A finished trial with fewer parameters than the family's own; l1 saves a sparse machine FLOP, group-lasso any."""
     width = {"vit": 16, "resnet": 4, "convnext": 4}.get(family, 16)
     changes = {"family": family, "width": width, "n_train": 100, "epochs": 2}
-    record = run_trial(spec(**changes, learning_rate=0.02, **options(penalty=penalty, strength=15)))
+    record = run_trial(
+        spec(**changes, learning_rate=0.02, **options(penalty=penalty, strength=15 if penalty == "l1" else 22))
+    )
     row, dense = record["row"], count_family(family, width=width, depth=1, **SHAPE)
 
     assert record["status"] == "finished", record["reason"]
