@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Families in which channels run through additions from block to block, so that a channel is cut from all at once.
 CHANNELS = ("resnet", "convnext")
+# Families whose channels themselves are normalised over.
+NORMALISED = ("convnext", "mlp")
 UNITS = ("vit", "mixer", "mlp")
 # Batches whose gradients say how much the loss depends on a unit. Assumed: some hundred examples are enough.
 TAYLOR_BATCHES = 8
@@ -104,14 +106,19 @@ def _take_gradients(model: nn.Module, workbench: Workbench) -> float:
 
 
 def check(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
-    """Refuse families whose channels are not known here.
+    """Refuse families whose channels are not known here, and layers of which one channel would stay.
 
     Raises:
         ValueError: With what would work.
     """
     del info, machine
-    read_options(StructuredPruningOptions, spec)
+    options = read_options(StructuredPruningOptions, spec)
     check_family(spec, "structured-pruning")
+    if spec.family in NORMALISED and round(options.keep * spec.width) < 2:
+        raise ValueError(
+            f"structured-pruning with keep {options.keep:g} leaves {spec.family} of width {spec.width} one channel, "
+            f"which its layer norm would turn into a constant; take a keep of at least {2 / spec.width:g}"
+        )
 
 
 def check_family(spec: TrialSpec, technique: str) -> None:

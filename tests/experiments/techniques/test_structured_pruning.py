@@ -241,3 +241,12 @@ def test_an_unknown_family_is_refused_when_planning():
     """With those that would do and what else there is."""
     with pytest.raises(ValueError, match=r"does not know those of mine:net; take one of these .* magnitude-pruning"):
         check(spec(family="mine:net"), describe_dataset("digits"), Machine())
+
+
+@pytest.mark.parametrize("family", ["convnext", "mlp"])
+def test_a_single_channel_under_a_layer_norm_is_refused_when_planning(family):
+    """With the least share that leaves two; such a network gives every image the same answer."""
+    with pytest.raises(ValueError, match=r"keep 0.25 leaves .* of width 4 one channel, .* at least 0.5"):
+        check(spec(family=family, width=4, **options(keep=0.25)), describe_dataset("digits"), Machine())
+
+    check(spec(family=family, width=4, **options(keep=0.5)), describe_dataset("digits"), Machine())
