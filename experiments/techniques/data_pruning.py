@@ -130,11 +130,12 @@ def _score(workbench: Workbench, subset: NDArray[np.int64], options: DataPruning
 
 
 def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
-    """Plan the scoring networks and the training on what is kept."""
+    """Plan the scoring networks, their look at every example included, and the training on what is kept."""
     options = read_options(DataPruningOptions, spec)
     n_scored = 0 if options.order == "random" else options.score_seeds
     n_kept = max(1, round(options.keep * spec.n_train))
-    return [spec_of_kept(spec, n_kept, options)] + [score_spec(spec)] * n_scored
+    scored = score_spec(spec).model_copy(update={"epochs": options.score_epochs + 1 / 3})
+    return [spec_of_kept(spec, n_kept, options)] + [scored] * n_scored
 
 
 DATA_PRUNING = Technique(

@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from experiments.plan import plan_trials
+from experiments.sweep import SweepSpec
 from experiments.techniques import find_technique
 from experiments.trial import run_trial
 
@@ -46,6 +48,28 @@ def test_a_second_trial_is_charged_in_full_for_what_it_finds(technique, brief_tr
 
     assert [phase(one, name)["elsewhere"] for one in (first, again)] == [False, True]
     assert phase(first, name)["flops"] == phase(again, name)["flops"] > 0
+
+
+def test_the_plan_foresees_the_cost(brief_trial, shared_machine):
+    """Earlier trainings included, to a fifth: the plan takes a look at an example for a third of learning from it."""
+    for technique in TECHNIQUES:
+        trial = brief_trial(technique, epochs=4)
+        sweep = SweepSpec.model_validate(
+            {
+                "name": "x",
+                "dataset": trial.dataset,
+                "family": trial.family,
+                "grid": {
+                    **{name: [getattr(trial, name)] for name in ("width", "depth", "n_train", "seed")},
+                    "technique": [{technique: trial.technique_options}],
+                },
+                "training": {"epochs": 4},
+            }
+        )
+        (planned,) = plan_trials(sweep, shared_machine)
+
+        spent = run_trial(planned.spec, shared_machine)["row"]["train_flops"]
+        assert planned.flops == pytest.approx(spent, rel=0.2), technique
 
 
 @pytest.mark.parametrize("technique", TECHNIQUES)
