@@ -333,3 +333,14 @@ def _untouched(model: nn.Module) -> Iterator[None]:
                 buffer.copy_(kept)
         for parameter, gradient in gradients:
             parameter.grad = gradient
+
+
+@contextmanager
+def watch_flops() -> Iterator[FlopCounterMode]:
+    """Count all that runs meanwhile, as it runs; ``get_total_flops()`` of what is yielded says how much [FLOP].
+
+    Raises:
+        ValueError: If an operation runs that would be counted as nothing.
+    """
+    with _counting() as counter:
+        yield counter

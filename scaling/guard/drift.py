@@ -41,6 +41,11 @@ class Drift:
     reason: str = ""
 
     @property
+    def is_loss(self) -> bool:
+        """Whether learning has surely become dearer over these nights."""
+        return self.verdict is Verdict.COSTS_MORE
+
+    @property
     def sentence(self) -> str:
         """The drift in words."""
         if self.change is None:

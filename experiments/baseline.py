@@ -1,0 +1,148 @@
+"""A baseline: what a night is compared with, one small JSON file in the repository, reviewed like code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import Field, ValidationError
+
+from experiments.conditions import Conditions, read_conditions
+from experiments.results import read_results
+from experiments.spec import Strict
+from scaling.export import write_json
+from scaling.guard import PAIR_KEYS
+from scaling.guard.night import CLOCK_COSTS, RESULTS, STRICT_COSTS
+
+BASELINE_VERSION = 1
+KEPT = (
+    *PAIR_KEYS, "trial_id", "status", "n_test", "epochs", "learning_rate", *RESULTS, *STRICT_COSTS, *CLOCK_COSTS,
+    "energy_source",
+)  # fmt: skip
+
+
+class Replaced(Strict):
+    """The baseline that this one took the place of."""
+
+    digest: str = Field(description="first 16 hexadecimal digits of the sha256 of its file")
+    git_commit: str | None = Field(None, description="commit whose training it held")
+
+
+class Baseline(Strict):
+    """A whole night, kept."""
+
+    version: Literal[1] = Field(description="version of this form")
+    sweep: str = Field(description="name of the sweep")
+    created_at: str = Field(description="when the night ended, UTC")
+    conditions: Conditions = Field(description="machine, versions, reference kernel and audit of that night")
+    trials: tuple[dict[str, float | int | str | None], ...] = Field(
+        min_length=1, description="settings, results and costs of every trial; seconds and joules as measured"
+    )
+    fits: tuple[dict[str, Any], ...] = Field(description="the frontier's fits with their intervals, from fits.json")
+    replaces: Replaced | None = Field(None, description="the baseline before, if there was one")
+
+    def runs(self) -> pd.DataFrame:
+        """The trials as a table, one row each."""
+        return pd.DataFrame(list(self.trials))
+
+
+def make_baseline(results: Path, path: Path) -> Baseline:
+    """Read a whole night and write it as a baseline; nothing is written unless all of it is there.
+
+    Args:
+        results: Results folder of the sweep.
+        path: File to write; an earlier baseline there is replaced, and named in the new one.
+
+    Raises:
+        ValueError: If a trial is missing or did not finish, there is no fit, or the night's conditions were not kept.
+    """
+    table, sweep, records = read_results(results)
+    if sweep is None:
+        raise ValueError(f"{results} is a table, not the results folder of a sweep; give that folder")
+    wanted = len(sweep.trials())
+    finished = int((table["status"] == "finished").sum())
+    if finished < wanted:
+        raise ValueError(f"{results} holds {finished} finished trials of {wanted}; a baseline is a whole night")
+    fits = results / "fits.json"
+    if not fits.is_file():
+        raise ValueError(f"{results} has no fits.json; run ninthpower fit {results} first")
+    conditions = read_conditions(results)
+    found = Baseline(
+        version=BASELINE_VERSION,
+        sweep=sweep.name,
+        created_at=max(str(record["ended_at"]) for record in records),
+        conditions=conditions,
+        trials=tuple(kept_rows(with_audit(table, conditions))),
+        fits=tuple(json.loads(fits.read_text(encoding="utf-8"))["fits"]),
+        replaces=_replaced(path),
+    )
+    write_json(found.model_dump(mode="json"), path)
+    return found
+
+
+def read_baseline(path: Path) -> Baseline:
+    """Read a baseline.
+
+    Raises:
+        ValueError: If there is none, it is damaged, or it is of another version; the message says what to do.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no baseline {path}; run a night and write one with ninthpower baseline RESULTS")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"the baseline {path} is damaged ({error}); take it back from version control") from None
+    version = content.get("version") if isinstance(content, Mapping) else None
+    if version != BASELINE_VERSION:
+        raise ValueError(
+            f"the baseline {path} is of version {version!r}, this program reads {BASELINE_VERSION}; write it again "
+            "with ninthpower baseline RESULTS"
+        )
+    try:
+        return Baseline.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"the baseline {path} is damaged: {place}: {first['msg']}; take it back from git") from None
+
+
+def with_audit(table: pd.DataFrame, conditions: Conditions) -> pd.DataFrame:
+    """Add what was counted on running steps to every trial of its cell, as ``train_flops_counted``."""
+    if not conditions.audit:
+        return table
+    counted = pd.DataFrame([line.model_dump(exclude={"labels_digest"}) for line in conditions.audit])
+    counted = counted.rename(columns={"flops_per_step": "train_flops_counted"})
+    return table.merge(counted, how="left", on=[key for key in PAIR_KEYS if key != "seed"])
+
+
+def kept_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a runs table, cut down to what a night is judged by; unknown values are null."""
+    names = [name for name in KEPT if name in table.columns]
+    rows = table.sort_values([*PAIR_KEYS], kind="stable")[names].astype(object)
+    return [{name: _plain(value) for name, value in row.items()} for row in rows.to_dict(orient="records")]
+
+
+def digest_of(path: Path) -> str:
+    """Name a file by its content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def _replaced(path: Path) -> Replaced | None:
+    """Name the baseline before; one that cannot be read is named by its bytes alone."""
+    if not path.is_file():
+        return None
+    try:
+        commit = read_baseline(path).conditions.git_commit
+    except ValueError:
+        commit = None
+    return Replaced(digest=digest_of(path), git_commit=commit)
