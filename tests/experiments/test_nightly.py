@@ -1,0 +1,230 @@
+"""`ninthpower nightly` and `ninthpower baseline`: what is written, and every way in which a night cannot be judged.
+
+The trials are drawn from a known law, without training; real ones are in test_nightly_injected.
+"""
+
+import json
+import math
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+from cluster.records import write_record
+from experiments.baseline import read_baseline
+from experiments.conditions import Audited, Conditions, Kernel, save_conditions
+from experiments.history import read_history
+from experiments.night_outputs import COMMENT_MARK
+from experiments.results import TRIALS_FOLDER, save_sweep
+from experiments.spec import TrialSpec
+from experiments.sweep import parse_sweep
+
+SWEEP = parse_sweep({
+    "name": "guarded", "dataset": "digits", "family": "mlp",
+    "points": [{"width": 8 * n, "depth": 1, "n_train": 100 * n, "seed": list(range(6))} for n in (1, 2, 4)],
+})  # fmt: skip
+
+
+def row(spec: TrialSpec, gain: float, seconds: float):
+    """A trial's row under a power law with luck of its seed."""
+    spent = 1e6 * spec.width * spec.n_train
+    luck = np.random.default_rng([spec.seed, spec.width]).normal(0, 0.05)
+    return {
+        "trial_id": spec.trial_id, "sweep": "guarded", "dataset": spec.dataset, "family": spec.family,
+        "technique": spec.technique, "seed": spec.seed, "status": "finished", "width": spec.width, "depth": spec.depth,
+        "n_train": spec.n_train, "n_test": 10_000, "epochs": spec.epochs, "learning_rate": spec.learning_rate,
+        "test_loss": math.exp(luck) * (spent * gain / 1e8) ** -0.4, "train_flops": spent,
+        "test_error": 0.5 * math.exp(luck) * (spent * gain / 1e8) ** -0.3, "wall_seconds": seconds,
+    }  # fmt: skip
+
+
+def conditions(**changed):
+    """What every night here ran on."""
+    audit = [
+        Audited(dataset=one.dataset, family=one.family, technique=one.technique, width=one.width, depth=one.depth,
+                n_train=one.n_train, flops_per_step=1e6, labels_digest="0")
+        for one in SWEEP.trials() if one.seed == 0
+    ]  # fmt: skip
+    kernel = Kernel(seconds=0.2, spread=1.0, energy_source="unknown")
+    known = {"device_class": "a core", "versions": {"torch": "2.0"}, "kernel": (kernel, kernel), "audit": tuple(audit)}
+    return Conditions(**{**known, **changed})
+
+
+@pytest.fixture
+def night(tmp_path):
+    """Write the results of a night."""
+
+    def make(name="kept", *, gain=1.0, seconds=1.0, n_trials=18, **changed):
+        results = tmp_path / "nights" / name / "guarded"
+        save_sweep(SWEEP, results)
+        for spec in SWEEP.trials()[:n_trials]:
+            record = {
+                "trial_id": spec.trial_id, "status": "finished", "row": row(spec, gain, seconds),
+                "ended_at": f"2026-01-01T00:00:00 {name}",
+            }  # fmt: skip
+            write_record(results / TRIALS_FOLDER, record)
+        (results / "fits.json").write_text('{"fits": []}')
+        save_conditions(conditions(**changed), results)
+        return results
+
+    return make
+
+
+@pytest.fixture
+def judge(ninthpower, night, tmp_path):
+    """Keep a night, and judge another against it from the command line."""
+    assert ninthpower("baseline", night(), "--out", tmp_path / "kept.json").returncode == 0
+
+    def run(results, *more):
+        return ninthpower(
+            "nightly", "--results", results, "--baseline", tmp_path / "kept.json", "--nights", tmp_path / "nights",
+            "--no-track", *more,
+        )  # fmt: skip
+
+    return run
+
+
+def test_the_same_night_passes(judge, night):
+    """Exit code 0, and it is said that nothing changed."""
+    done = judge(night("again"))
+
+    assert done.returncode == 0, done.stderr
+    assert "Nothing has changed" in done.stdout
+
+
+def test_a_loss_fails_and_everybody_is_told(judge, night, monkeypatch, tmp_path):
+    """Exit code 1; the same reason in the summary, the comment, the JUnit file and the JSON; a figure."""
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "step.md"))
+    results = night("worse", gain=0.8)
+
+    done = judge(results)
+
+    folder = results / "night"
+    assert done.returncode == 1, done.stderr
+    assert "dearer" in (tmp_path / "step.md").read_text()
+    assert (folder / "comment.md").read_text().startswith(COMMENT_MARK)
+    failures = ElementTree.parse(folder / "junit.xml").getroot().findall("./testcase/failure")
+    content = json.loads((folder / "night.json").read_text())
+    assert [failure.get("message") for failure in failures] == content["regressions"]
+    assert len(failures) == 2
+    # A law's own exponent turns the error into compute: 0.8 of it is 25% more to spend.
+    assert content["gains"]["baseline"] == pytest.approx(0.8, abs=0.02)
+    for suffix in (".png", ".svg", ".csv"):
+        assert (folder / f"gains{suffix}").stat().st_size
+
+
+def test_another_machine_is_not_blamed_for_its_clock(judge, night):
+    """Ten times the seconds on another processor: no number, the reason, no failure."""
+    done = judge(night("elsewhere", seconds=10.0, device_class="another core"))
+
+    assert done.returncode == 0, done.stderr
+    assert "another machine" in done.stdout
+
+
+def test_the_clock_is_read_in_reference_kernels(judge, night):
+    """A machine that is half as fast tonight, in the kernel as in the trials, has lost nothing."""
+    kernel = Kernel(seconds=0.4, spread=1.0, energy_source="unknown")
+
+    assert judge(night("slow", seconds=2.0, kernel=(kernel, kernel))).returncode == 0
+    assert judge(night("slower", seconds=2.0)).returncode == 1
+
+
+def test_what_changed_is_named(judge, night):
+    """A library's version, and labels that training sees."""
+    done = judge(night("newer", gain=0.8, versions={"torch": "3.0"}))
+
+    assert "torch is 3.0, it was 2.0" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: path.unlink(), "there is no baseline"),
+        (lambda path: path.write_text("{"), "damaged"),
+        (lambda path: path.write_text(path.read_text().replace('"version": 1', '"version": 0')), "version 0"),
+        (lambda path: path.write_text(path.read_text().replace('"sweep"', '"swoop"')), "damaged: "),
+        (lambda path: path.write_text(path.read_text().replace('"guarded"', '"other"')), "sweep 'guarded'"),
+    ],
+)
+def test_a_baseline_that_cannot_be_read_is_no_failure_of_the_code(judge, night, tmp_path, damage, said):
+    """Exit code 2 and one sentence; nothing is written."""
+    results = night("tonight", gain=0.5)
+    damage(tmp_path / "kept.json")
+
+    done = judge(results)
+
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (results / "night").exists()
+
+
+def test_a_night_cut_short_is_no_verdict(judge, night, monkeypatch, tmp_path):
+    """Exit code 2, which trials are missing; the step summary says so too."""
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "step.md"))
+
+    done = judge(night("short", n_trials=15))
+
+    assert done.returncode == 2
+    assert "cut short" in done.stderr
+    assert "3 trials" in (tmp_path / "step.md").read_text()
+
+
+def test_half_a_night_is_no_baseline(ninthpower, judge, night, tmp_path):
+    """The baseline that is there stays as it is."""
+    before = (tmp_path / "kept.json").read_bytes()
+
+    done = ninthpower("baseline", night("short", n_trials=15), "--out", tmp_path / "kept.json")
+
+    assert done.returncode == 2
+    assert "15 finished trials of 18" in done.stderr
+    assert (tmp_path / "kept.json").read_bytes() == before
+    assert judge(night("again")).returncode == 0
+
+
+def test_a_baseline_names_the_one_before(ninthpower, judge, night, tmp_path):
+    """Whoever reviews it sees what it replaces."""
+    assert judge is not None
+    ninthpower("baseline", night("new"), "--out", tmp_path / "kept.json")
+
+    assert read_baseline(tmp_path / "kept.json").replaces is not None
+
+
+def test_a_slow_loss_over_many_nights_fails_the_last(judge, night, tmp_path):
+    """Each night 0.4% dearer, within what is no difference; no single finding fails, their line does."""
+    codes = [judge(night(f"night-{number}", gain=0.996**number)).returncode for number in range(1, 7)]
+
+    assert codes[0] == 0
+    assert codes[-1] == 1
+    content = json.loads((tmp_path / "nights" / "night-6" / "guarded" / "night" / "night.json").read_text())
+    assert all("Drift" in sentence for sentence in content["regressions"])
+    assert len(read_history(tmp_path / "nights")) == 6
+
+
+def test_a_damaged_night_in_the_history_is_named(judge, night, tmp_path):
+    """No verdict on a history that cannot be read."""
+    path = tmp_path / "nights" / "old" / "guarded" / "night" / "night.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+
+    done = judge(night("tonight"))
+
+    assert done.returncode == 2
+    assert "night.json is damaged" in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+def test_mlflow_keeps_the_nights(tmp_path):
+    """One run per night, read back in order; a night judged again is one run."""
+    from cluster.night_log import log_night, read_nights
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert read_nights(uri, "guarded-nights") == []
+    for name, gain in (("b", 0.99), ("a", 1.0), ("b", 0.98)):
+        params = {"ended_at": f"2026-01-01 {name}"}
+        problem = log_night(uri, "guarded-nights", name, params=params, metrics={"gain/baseline": gain, "none": None})
+        assert problem == ""
+
+    nights = read_nights(uri, "guarded-nights")
+
+    assert [params["night"] for params, _ in nights] == ["a", "b"]
+    assert nights[1][1] == {"gain/baseline": 0.98}
