@@ -6,12 +6,13 @@ The trials are drawn from a known law, without training; real ones are in test_n
 import json
 import math
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cluster.records import write_record
-from experiments.baseline import read_baseline
+from experiments.baseline import Baseline, read_baseline
 from experiments.conditions import Audited, Conditions, Kernel, save_conditions
 from experiments.history import read_history
 from experiments.night_outputs import COMMENT_MARK
@@ -228,3 +229,14 @@ def test_mlflow_keeps_the_nights(tmp_path):
 
     assert [params["night"] for params, _ in nights] == ["a", "b"]
     assert nights[1][1] == {"gain/baseline": 0.98}
+
+
+def test_the_published_schema_is_that_of_the_baseline(judge, tmp_path):
+    """Whoever reads a baseline with another program can check it; the file that is written passes."""
+    import jsonschema
+
+    published = json.loads((Path(__file__).parents[2] / "docs" / "schemas" / "baseline-1.json").read_text())
+    assert judge is not None
+
+    assert published == Baseline.model_json_schema()
+    jsonschema.validate(json.loads((tmp_path / "kept.json").read_text()), published)
