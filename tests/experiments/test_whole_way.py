@@ -115,8 +115,8 @@ def test_joules_of_parallel_trials_do_not_exceed_the_nodes(whole):
     alone = max(record["row"]["energy_joules"] / record["row"]["wall_seconds"] for record in records)
 
     assert {record["row"]["energy_source"] for record in records} <= {"measured", "estimated"}
-    # Had each trial been given the whole machine, the sum would be near twice this.
-    assert joules < 1.35 * alone * span
+    # Had each trial been given the whole machine, the sum would be near twice this; a busy machine blurs the power.
+    assert joules < 1.6 * alone * span
 
 
 def test_killed_half_way_and_started_again(whole, sweep, tmp_path):
