@@ -155,7 +155,10 @@ def judge(
     digest, results_hash = digest_of(baseline_path), results_digest(tonight)
     name = results.absolute().parent.name
     drifts = _drifts(night, [past for past in history if past.name != name], digest, results_hash)
-    said = (*_changed_settings(pairs.differing(["learning_rate", "epochs"])), *changes(base.conditions, conditions))
+    said = (
+        *_changed_settings(pairs.differing(["trial_id", "learning_rate", "epochs"])),
+        *changes(base.conditions, conditions),
+    )
     ended_at = max((str(record["ended_at"]) for record in records), default="")
     return JudgedNight(name, night, drifts, said, digest, results_hash, ended_at, conditions.git_commit)
 
@@ -225,4 +228,5 @@ def _drifts(night: Night, history: Sequence[PastNight], digest: str, results_has
 
 
 def _changed_settings(names: Sequence[str]) -> list[str]:
-    return [f"The sweep's {name} is not that of the baseline." for name in names]
+    words = {"trial_id": "Trials have other settings than in the baseline: the sweep file has changed."}
+    return [words.get(name, f"The sweep's {name} is not that of the baseline.") for name in names]
