@@ -4,7 +4,7 @@ SWEEP ?= experiments/sweeps/digits.yaml
 RESULTS ?= results
 BIN := .venv/bin
 
-.PHONY: help install sweep plan fit report runs ui test test-faults lint types format docs clean
+.PHONY: help install sweep plan fit report runs ui test test-faults lint types format docs nightly clean
 .PHONY: cluster-up submit cluster-ui cluster-down
 
 help:  ## Say what there is
@@ -59,6 +59,9 @@ types: .venv/installed  ## Check types
 
 format: .venv/installed  ## Put the code into its form
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+nightly: .venv/installed  ## Say whether learning has become dearer since the baseline was kept
+	@$(BIN)/ninthpower nightly
 
 docs: .venv/installed  ## Build the pages of docs/ with the API into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo site/index.html
