@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from experiments.conditions import Conditions, read_conditions
 from experiments.results import read_results
@@ -34,6 +34,14 @@ class Replaced(Strict):
 
 class Baseline(Strict):
     """A whole night, kept."""
+
+    # Merged with the settings of `Strict`; names the published schema as those of fits.json and exports are named.
+    model_config = ConfigDict(
+        json_schema_extra={
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$id": "urn:ninthpower:baseline-1",
+        }
+    )
 
     version: Literal[1] = Field(description="version of this form")
     sweep: str = Field(description="name of the sweep")
