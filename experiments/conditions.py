@@ -15,7 +15,6 @@ from scaling.export import write_json
 
 if TYPE_CHECKING:
     from experiments.reference_kernel import KernelTiming
-    from experiments.training_audit import AuditLine
     from experiments.workbench import Machine
 
 CONDITIONS_FILE = "conditions.json"
@@ -70,7 +69,7 @@ class Conditions(Strict):
 
 
 def make_conditions(
-    machine: Machine, *, workers: int, timings: Sequence[KernelTiming], audit: Sequence[AuditLine]
+    machine: Machine, *, workers: int, timings: Sequence[KernelTiming], audit: Sequence[Audited]
 ) -> Conditions:
     """Put together what a night ran on."""
     from experiments.device import processor_name
@@ -82,7 +81,7 @@ def make_conditions(
         versions=known["versions"],
         git_commit=known["git_commit"],
         kernel=tuple(Kernel(**vars(timing)) for timing in timings),
-        audit=tuple(Audited(**line.to_dict()) for line in audit),
+        audit=tuple(audit),
     )
 
 

@@ -40,7 +40,7 @@ def write_sweep_file(wish: Wish, path: Path, *, replace: bool = False) -> Datase
         ValueError: If the data set is not there or does not fit, the model cannot be built for it, or the file exists.
     """
     from experiments.data import check_dataset, describe_dataset
-    from experiments.models import check_buildable
+    from experiments.models import check_buildable, model_arguments
     from experiments.sweep import load_sweep
 
     if path.exists() and not replace:
@@ -50,8 +50,7 @@ def write_sweep_file(wish: Wish, path: Path, *, replace: bool = False) -> Datase
     info = describe_dataset(dataset)
     sizes = _sizes(info)
     check_buildable(
-        wish.family, width=sizes["narrowest"], depth=1, height=info.height, image_width=info.width,
-        channels=info.channels, n_classes=info.n_classes,
+        wish.family, **model_arguments(info, width=sizes["narrowest"], depth=1)
     )  # fmt: skip
     text = _template().substitute(
         name=wish.name or path.stem, dataset=dataset, family=wish.family, n_classes=info.n_classes, file=path,

@@ -8,14 +8,28 @@ from __future__ import annotations
 import difflib
 import importlib
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.families import FAMILIES, Family, Size
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["FAMILIES", "Family", "Size", "build_model", "check_buildable", "count_parameters"]
+    from experiments.data import DatasetInfo
+
+__all__ = ["FAMILIES", "Family", "Size", "build_model", "check_buildable", "count_parameters", "model_arguments"]
+
+
+def model_arguments(info: DatasetInfo, *, width: int, depth: int) -> dict[str, Any]:
+    """Arguments of `build_model` and `check_buildable`, the family aside, for the images and classes of a data set."""
+    return {
+        "width": width,
+        "depth": depth,
+        "height": info.height,
+        "image_width": info.width,
+        "channels": info.channels,
+        "n_classes": info.n_classes,
+    }
 
 
 def build_model(

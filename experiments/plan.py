@@ -18,7 +18,7 @@ from scipy.optimize import nnls
 from experiments.data import DatasetInfo, check_dataset, describe_dataset
 from experiments.energy import EnergyAccount
 from experiments.flops import training_flops_per_example
-from experiments.models import build_model, check_buildable, count_parameters
+from experiments.models import build_model, check_buildable, count_parameters, model_arguments
 from experiments.spec import TrialSpec
 from experiments.sweep import SweepSpec
 from experiments.techniques import check_options, find_technique
@@ -242,14 +242,7 @@ def _infos(trials: Sequence[TrialSpec], machine: Machine) -> dict[str, DatasetIn
 
 
 def _arguments(shape: Shape, info: DatasetInfo) -> dict[str, Any]:
-    return {
-        "width": shape.width,
-        "depth": shape.depth,
-        "height": info.height,
-        "image_width": info.width,
-        "channels": info.channels,
-        "n_classes": info.n_classes,
-    }
+    return model_arguments(info, width=shape.width, depth=shape.depth)
 
 
 def _cost(shape: Shape, info: DatasetInfo) -> ShapeCost:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
+from experiments.conditions import Audited
 from experiments.energy import EnergyAccount
 from experiments.spec import TrialSpec
 from experiments.workbench import Machine, Workbench, open_dataset
@@ -20,31 +19,7 @@ from experiments.workbench import Machine, Workbench, open_dataset
 FEW_STEPS, MORE_STEPS = 1, 3
 
 
-@dataclass(frozen=True)
-class AuditLine:
-    """One cell of a sweep, audited on its first seed.
-
-    Attributes:
-        dataset, family, technique, width, depth, n_train: The cell.
-        flops_per_step: Counted on steps that ran [FLOP].
-        labels_digest: Hash of the labels of one pass over the training examples, in the order of training.
-    """
-
-    dataset: str
-    family: str
-    technique: str
-    width: int
-    depth: int
-    n_train: int
-    flops_per_step: float
-    labels_digest: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        return asdict(self)
-
-
-def audit_trials(trials: Sequence[TrialSpec], machine: Machine) -> list[AuditLine]:
+def audit_trials(trials: Sequence[TrialSpec], machine: Machine) -> list[Audited]:
     """Run a few steps of every cell under a counter.
 
     Raises:
@@ -57,12 +32,13 @@ def audit_trials(trials: Sequence[TrialSpec], machine: Machine) -> list[AuditLin
         return [_audit(spec, machine, account) for spec in reversed(first.values())]
 
 
-def _audit(spec: TrialSpec, machine: Machine, account: EnergyAccount) -> AuditLine:
+def _audit(spec: TrialSpec, machine: Machine, account: EnergyAccount) -> Audited:
     _flops_of(spec, FEW_STEPS, machine, account)  # what is counted once and kept must not enter the difference
     few, more = (_flops_of(spec, n_steps, machine, account) for n_steps in (FEW_STEPS, MORE_STEPS))
-    return AuditLine(
-        spec.dataset, spec.family, spec.technique, spec.width, spec.depth, spec.n_train,
-        (more - few) / (MORE_STEPS - FEW_STEPS), _labels_digest(spec, machine, account),
+    return Audited(
+        dataset=spec.dataset, family=spec.family, technique=spec.technique,
+        width=spec.width, depth=spec.depth, n_train=spec.n_train,
+        flops_per_step=(more - few) / (MORE_STEPS - FEW_STEPS), labels_digest=_labels_digest(spec, machine, account),
     )  # fmt: skip
 
 

@@ -163,8 +163,7 @@ def _deployed(trained: TrainedModel, workbench: Workbench, device: Device) -> di
     from experiments.evaluation import LATENCY_BATCH, measure_latency
     from experiments.flops import inference_flops_per_example
 
-    shape = workbench.model_shape()
-    example_shape = (shape["channels"], shape["height"], shape["image_width"])
+    example_shape = workbench.dataset.info.shape
     weights = [parameter for parameter in trained.model.parameters() if parameter.requires_grad]
     n_params = sum(int(torch.count_nonzero(weight)) if trained.sparse else weight.numel() for weight in weights)
     kept = (*trained.model.parameters(), *trained.model.buffers())

@@ -29,7 +29,7 @@ from experiments.evaluation import evaluate
 from experiments.flops import inference_flops_per_example, training_flops_per_example
 from experiments.images import Images
 from experiments.ledger import Ledger
-from experiments.models import build_model
+from experiments.models import build_model, model_arguments
 from experiments.mup import parameter_groups, rescale_initialisation
 from experiments.preparation import prepare_once
 from experiments.spec import TrialSpec
@@ -138,15 +138,7 @@ class Workbench:
 
     def model_shape(self, *, width: int | None = None) -> dict[str, Any]:
         """Arguments of `build_model` for this trial, or for another width of it."""
-        info = self.dataset.info
-        return {
-            "width": width or self.spec.width,
-            "depth": self.spec.depth,
-            "height": info.height,
-            "image_width": info.width,
-            "channels": info.channels,
-            "n_classes": info.n_classes,
-        }
+        return model_arguments(self.dataset.info, width=width or self.spec.width, depth=self.spec.depth)
 
     def build_model(self, *, width: int | None = None) -> nn.Module:
         """A new model, initialised by the trial's seed and the rules of muP."""
@@ -188,11 +180,10 @@ class Workbench:
         """
         spec = spec or self.spec
         images = images or self.train_images
-        shape = self.model_shape()
+        info = self.dataset.info
         per_example = flops_per_example
         if per_example is None:
-            batch_shape = (spec.batch_size, shape["channels"], shape["height"], shape["image_width"])
-            per_example = training_flops_per_example(model, batch_shape, shape["n_classes"])
+            per_example = training_flops_per_example(model, (spec.batch_size, *info.shape), info.n_classes)
         groups = parameter_groups(
             model,
             self.base_model(),
@@ -221,7 +212,7 @@ class Workbench:
                 entry.flops += (
                     training.n_validation_passes
                     * len(self.validation_images)
-                    * inference_flops_per_example(model, (shape["channels"], shape["height"], shape["image_width"]))
+                    * inference_flops_per_example(model, info.shape)
                 )
         return TrainedModel(model, training)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from experiments.data import describe_dataset
 from experiments.flops import FamilyCost, count_family
 from experiments.ledger import Ledger
-from experiments.models import FAMILIES, check_buildable
+from experiments.models import FAMILIES, check_buildable, model_arguments
 from experiments.techniques.technique import Options, Technique, read_options
 from experiments.training import Training
 from experiments.workbench import TrainedModel, Workbench
@@ -188,15 +188,8 @@ def _spent(cost: FamilyCost, options: SearchOptions) -> float:
     return float(cost.n_params if options.limit == "params" else cost.inference_flops)
 
 
-def _arguments(one: Architecture, info: DatasetInfo) -> dict[str, int]:
-    return {
-        "width": one.width,
-        "depth": one.depth,
-        "height": info.height,
-        "image_width": info.width,
-        "channels": info.channels,
-        "n_classes": info.n_classes,
-    }
+def _arguments(one: Architecture, info: DatasetInfo) -> dict[str, Any]:
+    return model_arguments(info, width=one.width, depth=one.depth)
 
 
 def check(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
-from experiments.models import check_buildable
+from experiments.models import check_buildable, model_arguments
 from experiments.spec import TrialSpec
 from experiments.techniques.masks import Masks, SparseAccount, prunable_weights, sparse_bytes
 from experiments.techniques.structured_pruning import check_family
@@ -169,9 +169,8 @@ def check(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
             "complexity-penalty with finetune_share 0 cannot take selection 'best': the best pass may be one before "
             "the penalty had done its work; take selection 'last' or a finetune_share above 0"
         )
-    shape = {"height": info.height, "image_width": info.width, "channels": info.channels, "n_classes": info.n_classes}
     try:
-        check_buildable(spec.family, width=oversized(spec), depth=spec.depth, **shape)
+        check_buildable(spec.family, **model_arguments(info, width=oversized(spec), depth=spec.depth))
     except ValueError as error:
         raise ValueError(f"complexity-penalty has oversize {options.oversize:g}, but {error}") from None
 

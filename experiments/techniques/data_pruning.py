@@ -110,8 +110,7 @@ def error_norms(model: nn.Module, images: Images, *, precision: str) -> Tensor:
 
 def _score(workbench: Workbench, subset: NDArray[np.int64], options: DataPruningOptions) -> dict[str, Tensor]:
     """Mean error norm over networks of different seeds; not a number where one of them diverged."""
-    shape = workbench.model_shape()
-    example_shape = (shape["channels"], shape["height"], shape["image_width"])
+    example_shape = workbench.dataset.info.shape
     total = torch.zeros(len(subset), dtype=torch.float64, device=workbench.torch_device)
     for number in range(options.score_seeds):
         seed = SCORE_SEEDS_FROM + workbench.spec.seed * 100 + number

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from experiments.data import DatasetInfo
 from experiments.flops import COUNTING_BATCH, count_flops
-from experiments.models import check_buildable
+from experiments.models import check_buildable, model_arguments
 from experiments.spec import TrialSpec
 from experiments.techniques.earlier_training import train_earlier, training_key
 from experiments.techniques.heads import check_head, find_head
@@ -52,9 +52,8 @@ def check(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
             f"the teacher's width is {teacher.width} and the student's {spec.width}; "
             "take a teacher_width of at least that, or a teacher_scale"
         )
-    size = {"height": info.height, "image_width": info.width, "channels": info.channels, "n_classes": info.n_classes}
     try:
-        check_buildable(teacher.family, width=teacher.width, depth=teacher.depth, **size)
+        check_buildable(teacher.family, **model_arguments(info, width=teacher.width, depth=teacher.depth))
     except ValueError as error:
         raise ValueError(f"the teacher of width {teacher.width} cannot be built: {error}") from None
     if read_options(DistillationOptions, spec).feature_weight:
@@ -139,10 +138,10 @@ class DistillationLoss:
 
     def flops_per_example(self) -> float:
         """One step of the student, the teacher's pass and the projection, on the real graph [FLOP]."""
-        shape = self.workbench.model_shape()
+        info = self.workbench.dataset.info
         device = self.workbench.torch_device
-        images = torch.zeros(COUNTING_BATCH, shape["channels"], shape["height"], shape["image_width"], device=device)
-        labels = torch.arange(COUNTING_BATCH, device=device) % shape["n_classes"]
+        images = torch.zeros(COUNTING_BATCH, *info.shape, device=device)
+        labels = torch.arange(COUNTING_BATCH, device=device) % info.n_classes
 
         def loss(logits: Tensor, labels: Tensor) -> Tensor:
             with torch.no_grad():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.data import DatasetInfo
-from experiments.models import FAMILIES, build_model
+from experiments.models import FAMILIES, build_model, model_arguments
 from experiments.spec import TrialSpec
 
 HEAD_PREFIX = "head."
@@ -38,17 +38,7 @@ def check_head(spec: TrialSpec, info: DatasetInfo) -> None:
     if spec.family in FAMILIES:
         return
     with torch.device("meta"):
-        find_head(
-            build_model(
-                spec.family,
-                width=spec.width,
-                depth=spec.depth,
-                height=info.height,
-                image_width=info.width,
-                channels=info.channels,
-                n_classes=info.n_classes,
-            )
-        )
+        find_head(build_model(spec.family, **model_arguments(info, width=spec.width, depth=spec.depth)))
 
 
 def load_body(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -74,10 +74,9 @@ class SparseAccount:
     """
 
     def __init__(self, workbench: Workbench, model: nn.Module) -> None:
-        shape = workbench.model_shape()
-        example = (shape["channels"], shape["height"], shape["image_width"])
+        example, n_classes = workbench.dataset.info.shape, workbench.dataset.info.n_classes
         self.layers = flops_by_layer(model, example)
-        self.training = training_flops_per_example(model, (1, *example), shape["n_classes"])
+        self.training = training_flops_per_example(model, (1, *example), n_classes)
         self.inference = inference_flops_per_example(model, example)
         self.batch_size = min(workbench.spec.batch_size, workbench.spec.n_train)
         self.ledger = workbench.ledger

@@ -104,10 +104,8 @@ def meta_train(workbench: Workbench, options: MetaLearningOptions) -> TrainedMod
         section 2, the gradient after the inner steps on other examples of the task, taken at the same rates.
     """
     model = workbench.build_model().train()
-    shape, device = workbench.model_shape(), workbench.torch_device
-    per_example = training_flops_per_example(
-        model, (2, shape["channels"], shape["height"], shape["image_width"]), options.ways
-    )
+    device = workbench.torch_device
+    per_example = training_flops_per_example(model, (2, *workbench.dataset.info.shape), options.ways)
     train = workbench.dataset.train
     pixels, _ = next(workbench.images("train").once(len(train)))
     chance = np.random.default_rng(workbench.spec.seed)

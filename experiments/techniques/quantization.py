@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from experiments.flops import inference_flops_per_example, training_flops_per_example
-from experiments.models import build_model, count_parameters
+from experiments.models import build_model, count_parameters, model_arguments
 from experiments.spec import TrialSpec
 from experiments.techniques.eight_bit import (
     convert_to_int8,
@@ -62,9 +62,9 @@ def quantization(workbench: Workbench) -> TrainedModel:
     )
     if trained.training.status != "finished":
         return trained
-    model, shape = trained.model, workbench.model_shape()
-    example_shape = (shape["channels"], shape["height"], shape["image_width"])
-    flops, n_params = inference_flops_per_example(model, example_shape), count_parameters(model)
+    model = trained.model
+    flops = inference_flops_per_example(model, workbench.dataset.info.shape)
+    n_params = count_parameters(model)
     unfold_convolutions(model)
     training = trained.training
     if options.mode == "aware":
@@ -82,9 +82,8 @@ def quantization(workbench: Workbench) -> TrainedModel:
 
 def _train_rounded(workbench: Workbench, model: nn.Module, spec: TrialSpec) -> TrainedModel:
     """Go on training with the rounding of the 8-bit layers, whose products are those of the plain ones."""
-    shape = workbench.model_shape()
-    batch_shape = (spec.batch_size, shape["channels"], shape["height"], shape["image_width"])
-    per_example = training_flops_per_example(model, batch_shape, shape["n_classes"])
+    info = workbench.dataset.info
+    per_example = training_flops_per_example(model, (spec.batch_size, *info.shape), info.n_classes)
     round_while_training(model)
     unfolded = UnfoldedWorkbench(
         workbench.spec, workbench.machine, workbench.device, workbench.dataset, workbench.ledger, workbench.began
@@ -115,15 +114,7 @@ def check(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
     if machine.compile:
         raise ValueError("technique 'quantization' measures the int8 model uncompiled; set execution.compile: false")
     with torch.device("meta"):
-        model = build_model(
-            spec.family,
-            width=spec.width,
-            depth=spec.depth,
-            height=info.height,
-            image_width=info.width,
-            channels=info.channels,
-            n_classes=info.n_classes,
-        )
+        model = build_model(spec.family, **model_arguments(info, width=spec.width, depth=spec.depth))
     if not any(is_quantisable(module) for module in model.modules()):
         raise ValueError(
             f"technique 'quantization' finds nothing to quantise in {spec.family}: no torch.nn.Linear and no "

@@ -76,8 +76,7 @@ def _prune_channels(model: nn.Module, workbench: Workbench, *, keep: float, impo
     """Channels of every convolution, with whatever is added to or read from them (Fang et al. 2023, DepGraph)."""
     import torch_pruning
 
-    shape = workbench.model_shape()
-    image = torch.zeros(2, shape["channels"], shape["height"], shape["image_width"], device=workbench.torch_device)
+    image = torch.zeros(2, *workbench.dataset.info.shape, device=workbench.torch_device)
     by: Any = torch_pruning.importance
     pruner = torch_pruning.pruner.BasePruner(
         model,
@@ -91,11 +90,10 @@ def _prune_channels(model: nn.Module, workbench: Workbench, *, keep: float, impo
 
 def _take_gradients(model: nn.Module, workbench: Workbench) -> float:
     """Leave the mean loss' gradients over some batches in the model; returns what that took [FLOP]."""
-    spec, shape = workbench.spec, workbench.model_shape()
+    spec, info = workbench.spec, workbench.dataset.info
     batch_size = min(spec.batch_size, spec.n_train)
     n_batches = min(TAYLOR_BATCHES, math.ceil(spec.n_train / batch_size))
-    batch_shape = (batch_size, shape["channels"], shape["height"], shape["image_width"])
-    per_example = training_flops_per_example(model, batch_shape, shape["n_classes"])
+    per_example = training_flops_per_example(model, (batch_size, *info.shape), info.n_classes)
     model.eval()  # as deployed: batch norm by its running statistics
     model.zero_grad()
     for images, labels in workbench.train_images.stream(batch_size, n_batches):
