@@ -17,6 +17,12 @@ from experiments.trial import identity
 SWEEP = parse_sweep({"name": "ill", "grid": {"width": [4, 8], "depth": 1, "n_train": 50}})
 
 
+@pytest.fixture(autouse=True)
+def no_token(tmp_path, monkeypatch):
+    """What Ray has left in the home of whoever runs the tests is no part of them."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "no-token"))
+
+
 @pytest.fixture
 def results(tmp_path):
     """Results of a small sweep that ended well."""
