@@ -3,6 +3,7 @@
 from scaling.guard.drift import Drift, measure_drift
 from scaling.guard.night import Finding, Kind, Night, NightSetting, judge_night
 from scaling.guard.pairs import PAIR_KEYS, Pairs, pair_trials
+from scaling.guard.power import SeedNoise, Share, failing_nights, measure_seed_noise
 
 __all__ = [
     "PAIR_KEYS",
@@ -12,7 +13,11 @@ __all__ = [
     "Night",
     "NightSetting",
     "Pairs",
+    "SeedNoise",
+    "Share",
+    "failing_nights",
     "judge_night",
     "measure_drift",
+    "measure_seed_noise",
     "pair_trials",
 ]

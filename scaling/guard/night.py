@@ -19,7 +19,7 @@ import pandas as pd
 from scaling.compare.gain import Estimate, Verdict
 from scaling.fit import finite
 from scaling.guard.pairs import BASE, TONIGHT, Pairs, SeedGrid
-from scaling.guard.ratio import LogGain, equivalent_gain, frontier_slopes, mean_gain
+from scaling.guard.ratio import LogGain, gain_at_equal_error, mean_gain
 from scaling.guard.words import finding_sentence
 from scaling.laws.base import Array
 
@@ -63,6 +63,13 @@ class NightSetting:
         for name in ("margin", "strict_margin", "clock_margin"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but it is above 0, such as 0.05")
+
+    def level(self, chances: int) -> float:
+        """Two-sided level of the intervals when so many findings can fail a night by chance.
+
+        Only a loss fails one, so that a tail counts; shares that add up hold whatever the findings have in common.
+        """
+        return 1 - 2 * self.false_alarms / max(1, chances)
 
 
 @dataclass(frozen=True)
@@ -180,8 +187,7 @@ def judge_night(pairs: Pairs, setting: NightSetting | None = None, *, not_known:
     parts = {str(name): part for name, part in pairs.table.groupby("technique", sort=False)}
     costs = [cost for cost in (*STRICT_COSTS, *CLOCK_COSTS) if cost in not_known or _known(pairs.table, cost)]
     chances = len(parts) * (len(ERRORS) + sum(cost in CLOCK_COSTS and cost not in not_known for cost in costs))
-    # One-sided: only a loss fails a night. Bonferroni holds whatever the findings have in common.
-    level = 1 - 2 * setting.false_alarms / max(1, chances)
+    level = setting.level(chances)
     findings = [
         finding
         for name, part in parts.items()
@@ -262,10 +268,8 @@ def classify(low: float, high: float, margin: float, *, sure_loss_counts: bool) 
 
 
 def _at_equal_error(grid: SeedGrid, cost: str, error: str) -> LogGain:
-    base_error = _log_error(grid, error, BASE)
-    slopes, front = frontier_slopes(_log(grid, cost + BASE), base_error)
-    change = _log_error(grid, error, TONIGHT) - base_error
-    return equivalent_gain(change[:, front].mean(axis=1), slopes, _change(grid, cost)[:, front].mean(axis=1))
+    base, tonight = ((_log(grid, cost + side), log_error(grid, error, side)) for side in (BASE, TONIGHT))
+    return gain_at_equal_error(base, tonight)
 
 
 def _change(grid: SeedGrid, cost: str) -> Array:
@@ -280,7 +284,7 @@ def _log(grid: SeedGrid, name: str) -> Array:
     return np.log(values)
 
 
-def _log_error(grid: SeedGrid, error: str, side: str) -> Array:
+def log_error(grid: SeedGrid, error: str, side: str) -> Array:
     """Log of a loss, or of a share of counted examples with half an example added: none wrong is not no error."""
     if error != "test_error":
         return _log(grid, error + side)

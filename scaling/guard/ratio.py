@@ -91,3 +91,18 @@ def equivalent_gain(change: Array, slopes: Array, dearer: Array) -> LogGain:
     influence = -(change + by_error * slopes) / alpha - dearer
     spread = mean_gain(influence)
     return LogGain(float(by_error - dearer.mean()), spread.error, spread.n_seeds)
+
+
+def gain_at_equal_error(base: tuple[Array, Array], tonight: tuple[Array, Array]) -> LogGain:
+    """Compute-equivalent gain of tonight's trials over the baseline's, along the baseline's frontier.
+
+    Args:
+        base: Log cost and log error of the baseline, each (seeds, cells).
+        tonight: The same of the same trials tonight.
+
+    Raises:
+        ValueError: As in `frontier_slopes` and `mean_gain`.
+    """
+    slopes, front = frontier_slopes(*base)
+    dearer, change = ((after - before)[:, front].mean(axis=1) for before, after in zip(base, tonight, strict=True))
+    return equivalent_gain(change, slopes, dearer)
