@@ -17,7 +17,7 @@ import typer
 from experiments.cluster_commands import StorageOption, TrackingOption, doctor, submit, sync
 from experiments.compare_command import compare
 from experiments.literature_commands import literature, project, theory
-from experiments.nightly_command import baseline, nightly
+from experiments.nightly_command import baseline, nightly, reproduce
 from experiments.output_commands import export, init
 from experiments.terminal import make_console, working
 
@@ -261,7 +261,7 @@ def ui(
     serve_ui(results, port)
 
 
-for command in (compare, literature, project, theory, submit, sync, doctor, init, export, nightly, baseline):
+for command in (compare, literature, project, theory, submit, sync, doctor, init, export, nightly, baseline, reproduce):
     app.command()(command)
 
 

@@ -59,7 +59,7 @@ def test_power_is_that_of_the_noncentral_t():
 def test_false_alarms_of_normal_noise_are_half_the_share_when_both_errors_agree():
     """Two findings share 2%, and are one here: 1% of nights, from Student's own level."""
     noise = measure_seed_noise(two_nights(0.3, n_seeds=4000))
-    found = failing_nights(noise, n_seeds=12, draws=3000, setting=NightSetting(margin=1e-9))
+    found = failing_nights(noise, n_seeds=12, draws=3000, setting=NightSetting(0.02, 1e-9))
 
     assert found.low < 0.01 < found.high
 
