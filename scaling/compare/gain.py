@@ -182,7 +182,7 @@ def measure_gain(runs: pd.DataFrame, baseline: str, technique: str, cost: str, s
     verdict = judge_gain(gain, setting.margin)
     needed = None
     if verdict is Verdict.CANNOT_TELL:
-        needed = trials_needed(head, math.log(gain.low), math.log(gain.high), pair.n_seeds)
+        needed = trials_needed(head, math.log(gain.low), math.log(gain.high), setting.level)
     budgets = [math.log(budget) for budget in setting.budgets] or _budgets(pair)
     return Gain(
         verdict=verdict, law=law, gain=gain,

@@ -1,96 +1,113 @@
-"""How many more trials, and at which budget, would tell what these runs cannot."""
+"""How many more trials, and how dear, would tell what these runs cannot."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 from scaling.compare.joint import JointFit
-from scaling.compare.laws import JointLaw
 from scaling.laws.base import Array
+from scaling.points import Points
 
-# Candidate budgets, from the centre of the frontiers to their dearest run.
-N_BUDGETS = 9
+# Chance that the further trials tell, if the estimate holds: what a power is usually asked for.
+CHANCE = 0.8
 # Beyond this many more trials the answer is that no reasonable number would.
 MOST_TRIALS = 100_000
-# A budget must save at least this share of the trials to be preferred to a cheaper one.
-WORTH_MORE = 0.1
 
 
 @dataclass(frozen=True)
 class Needed:
-    """Further trials after which the interval excludes a gain of 1, if the estimate holds.
+    """Further trials after which the interval excludes a gain of 1 with the chance `CHANCE`, if the estimate holds.
+
+    They are more seeds of the cells that are on the frontiers now. More cells would mostly replace each other there,
+    as a frontier holds the best of each budget.
 
     Attributes:
-        n_trials: In both arms together; None if more than `MOST_TRIALS` would be needed.
-        cost: Budget of each of them.
+        n_trials: In both arms together; None if more than `MOST_TRIALS` would be needed, or if the cells scatter
+            about their curves by more than any number of seeds takes away.
+        n_seeds: Further seeds of each cell on the frontiers; None as above.
+        cost: Mean budget of these trials.
     """
 
     n_trials: int | None
+    n_seeds: int | None
     cost: float
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        return {"n_trials": self.n_trials, "cost": self.cost}
+        return {"n_trials": self.n_trials, "n_seeds": self.n_seeds, "cost": self.cost}
 
 
-def trials_needed(fit: JointFit, log_low: float, log_high: float, n_seeds: int) -> Needed:
-    """Trials that would shrink the interval of the gain until it touches 1 at the estimate as it is.
+def trials_needed(fit: JointFit, log_low: float, log_high: float, level: float) -> Needed:
+    """Seeds that would take the interval of the gain off 1, if the estimate holds.
 
-    The information of the runs is scaled so that it gives the interval found; each further cell, in both arms and with
-    as many seeds as the others, adds the information of its two points on the fitted curves.
+    The variance that the interval shows is that of the seeds, which falls with their number, and of the cells, which
+    does not. With k seeds more than n the interval shrinks accordingly, and the estimate moves by what the new ones
+    say: its standard deviation, given the estimate now, is ``sqrt(V n k) / (n + k)`` with V the seeds' variance now.
 
     Args:
         fit: Joint fit; the gain is that at its centre.
         log_low: Lower bound of the log gain, `log_high` the upper one.
-        n_seeds: Seeds of a cell.
+        level: Of that interval.
     """
+    points = fit.fit.points
+    gain = float(fit.optimum.theta[fit.law.names.index("log_gain")])
+    # What lies between the estimate and the bound beyond 1.
+    half_width = max(gain - log_low if gain > 0 else log_high - gain, 1e-12)
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    variance = (half_width / z) ** 2
+    cells = _cells(points)
+    n_seeds = cells.size / np.unique(cells).size
+    of_seeds = min(_variance_of_seeds(fit, cells), variance)
+    surely = NormalDist().inv_cdf(CHANCE)
+
+    def tells(more: int) -> bool:
+        after = variance - of_seeds * more / (n_seeds + more)
+        moves = math.sqrt(of_seeds * n_seeds * more) / (n_seeds + more)
+        return z * math.sqrt(after) + surely * moves <= abs(gain)
+
+    n_cells = int(np.unique(cells).size)
+    more = _fewest(tells, MOST_TRIALS // n_cells)
+    cost = float(np.exp(points.x[0]).mean())
+    return Needed(None if more is None else more * n_cells, more, cost)
+
+
+def _cells(points: Points) -> Array:
+    """The cell of each run: a cell of the grid in one of the arms."""
+    return np.unique(2 * points.cluster + points.x[1].astype(np.int64), return_inverse=True)[1]
+
+
+def _variance_of_seeds(fit: JointFit, cells: Array) -> float:
+    """Variance of the log gain that comes from the seeds: all of it where no cell has two."""
+    count = np.bincount(cells)
+    freedom = cells.size - count.size
+    if freedom == 0:
+        return math.inf
+    y = fit.fit.points.y
+    within = float(((y - (np.bincount(cells, y) / count)[cells]) ** 2).sum()) / freedom
     optimum, law = fit.optimum, fit.law
-    position = law.names.index("log_gain")
-    gain = abs(float(optimum.theta[position]))
     free = ~optimum.held
-    information = optimum.information[np.ix_(free, free)]
-    place = int(free[:position].sum())
-    now = float(np.linalg.pinv(information, hermitian=True)[place, place])
-    # In units of the variance that the information gives: what the half-width found is, and what it should be.
-    half_width = max((log_high - log_low) / 2, 1e-12)
-    target = now * (gain / half_width) ** 2
-    x = optimum.problem.x[0]
-    sigma = float(np.median(optimum.problem.sigma))
-    best: tuple[int, float] | None = None
-    # From the middle upwards: below it the law is farthest from what is asked of it.
-    for budget in np.linspace(0.0, x.max(), N_BUDGETS):
-        added = _information_of(law, optimum.theta, budget, sigma)[np.ix_(free, free)]
-        n_cells = _cells_until(information, n_seeds * added, place, target, n_seeds)
-        if n_cells is not None and (best is None or n_cells < best[0] * (1 - WORTH_MORE)):
-            best = (n_cells, float(budget))
-    if best is None:
-        return Needed(None, float(np.exp(fit.centre)))
-    return Needed(2 * n_seeds * best[0], float(np.exp(best[1] + fit.centre)))
+    problem = optimum.problem
+    jacobian = law.evaluate_with_jacobian(optimum.theta[None], problem.x)[1][0][free] / problem.sigma
+    # How much the estimate moves with each run.
+    moves = np.linalg.pinv(jacobian @ jacobian.T, hermitian=True) @ jacobian / problem.sigma
+    place = int(free[: law.names.index("log_gain")].sum())
+    return within * float((moves[place] ** 2).sum())
 
 
-def _information_of(law: JointLaw, theta: Array, budget: float, sigma: float) -> Array:
-    """Information of one run of either arm at a budget."""
-    x = np.array([[budget, budget], [0.0, 1.0]])
-    jacobian = law.evaluate_with_jacobian(theta[None], x)[1][0]
-    return np.asarray(jacobian @ jacobian.T / sigma**2)
-
-
-def _cells_until(information: Array, added: Array, place: int, target: float, n_seeds: int) -> int | None:
-    """Fewest cells that bring the variance to the target, by doubling and bisection."""
-
-    def variance(n_cells: int) -> float:
-        return float(np.linalg.pinv(information + n_cells * added, hermitian=True)[place, place])
-
-    most = MOST_TRIALS // (2 * n_seeds)
-    if not target > 0 or variance(most) > target:
-        return None
+def _fewest(tells: Callable[[int], bool], most: int) -> int | None:
+    """Least number of seeds that tells, by doubling and bisection; a number that does not tell has none below it."""
     low, high = 0, 1
-    while variance(high) > target:
+    while not tells(high):
+        if high >= most:
+            return None
         low, high = high, min(2 * high, most)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if variance(middle) > target else (low, middle)
+        low, high = (low, middle) if tells(middle) else (middle, high)
     return high
