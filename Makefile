@@ -4,7 +4,7 @@ SWEEP ?= experiments/sweeps/digits.yaml
 RESULTS ?= results
 BIN := .venv/bin
 
-.PHONY: help install sweep plan fit report runs ui test test-faults lint types format docs nightly clean
+.PHONY: help install sweep plan fit report runs ui test test-faults lint types format docs nightly nightly-speed clean
 .PHONY: cluster-up submit cluster-ui cluster-down
 
 help:  ## Say what there is
@@ -62,6 +62,9 @@ format: .venv/installed  ## Put the code into its form
 
 nightly: .venv/installed  ## Say whether learning has become dearer since the baseline was kept
 	@$(BIN)/ninthpower nightly
+
+nightly-speed: .venv/installed  ## Say whether the project itself has become slower, as ratios to its peers
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/nightly_speed.py
 
 docs: .venv/installed  ## Build the pages of docs/ with the API into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo site/index.html
