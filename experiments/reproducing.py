@@ -60,6 +60,7 @@ class Reproduction:
         differences: What is not the same; empty if all is.
         conditions: What the two were made under that is not the same, in words.
         n_left_out: Trials that failed or were stopped, or that only one side has: of them nothing is said.
+        is_uncommitted: Whether the code was not that of a commit alone, so that it may differ under one name.
     """
 
     n_trials: int
@@ -67,6 +68,7 @@ class Reproduction:
     differences: tuple[ColumnDifference, ...]
     conditions: tuple[str, ...]
     n_left_out: int = 0
+    is_uncommitted: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -86,6 +88,11 @@ class Reproduction:
         """What may be the cause, or that nothing known is."""
         if self.conditions:
             return "What they were made under differs: " + "; ".join(self.conditions) + "."
+        if self.differences and self.is_uncommitted:
+            return (
+                "Versions, processor and threads are the same, and so is the commit, but files were changed beyond it: "
+                "compare those, or commit them and run both again."
+            )
         if self.differences:
             return (
                 "Commit, versions, processor and threads are the same: something in the code draws from the clock, "
@@ -164,9 +171,11 @@ def compare_records(pairs: Sequence[tuple[Record, Record]], *, n_left_out: int =
                 values = one.get(name), other.get(name)
                 words = _trial_words(before["row"])
                 found.setdefault(name, []).append(ColumnDifference(name, 1, _relative(*values), words, *values))
+    commits = {str(record.get("environment", {}).get("git_commit")) for pair in pairs for record in pair}
     return Reproduction(
-        len(pairs), tuple(columns), tuple(map(_merged, found.values())), _changed_conditions(pairs), n_left_out
-    )
+        len(pairs), tuple(columns), tuple(map(_merged, found.values())), _changed_conditions(pairs), n_left_out,
+        is_uncommitted=any(commit.endswith("-dirty") for commit in commits),
+    )  # fmt: skip
 
 
 def _records_of(results: Path) -> tuple[list[Record], SweepSpec]:
