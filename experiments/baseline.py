@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 from pydantic import ConfigDict, Field, ValidationError
 
-from experiments.conditions import Conditions, read_conditions
+from cluster.records import Record
+from experiments.conditions import Conditions, kernel_seconds_beside, read_conditions
 from experiments.results import read_results
 from experiments.spec import Strict
 from scaling.export import write_json
@@ -21,7 +22,7 @@ from scaling.guard.night import CLOCK_COSTS, RESULTS, STRICT_COSTS
 BASELINE_VERSION = 1
 KEPT = (
     *PAIR_KEYS, "trial_id", "status", "n_test", "epochs", "learning_rate", *RESULTS, *STRICT_COSTS, *CLOCK_COSTS,
-    "energy_source",
+    "energy_source", "kernel_seconds",
 )  # fmt: skip
 
 
@@ -83,8 +84,8 @@ def make_baseline(results: Path, path: Path) -> Baseline:
         version=BASELINE_VERSION,
         sweep=sweep.name,
         created_at=max(str(record["ended_at"]) for record in records),
-        conditions=conditions,
-        trials=tuple(kept_rows(with_audit(table, conditions))),
+        conditions=conditions.model_copy(update={"kernel_beside": ()}),
+        trials=tuple(kept_rows(with_units(table, records, conditions))),
         fits=tuple(json.loads(fits.read_text(encoding="utf-8"))["fits"]),
         replaces=_replaced(path),
     )
@@ -116,6 +117,12 @@ def read_baseline(path: Path) -> Baseline:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise ValueError(f"the baseline {path} is damaged: {place}: {first['msg']}; take it back from git") from None
+
+
+def with_units(table: pd.DataFrame, records: Sequence[Record], conditions: Conditions) -> pd.DataFrame:
+    """Add what the night itself measured beside its trials: FLOP of a step that ran, and the kernel's seconds."""
+    beside = kernel_seconds_beside(records, conditions)
+    return with_audit(table, conditions).assign(kernel_seconds=lambda rows: rows["trial_id"].map(beside).astype(float))
 
 
 def with_audit(table: pd.DataFrame, conditions: Conditions) -> pd.DataFrame:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import Field, ValidationError
 
+from cluster.records import Record
 from experiments.spec import Strict
 from scaling.export import write_json
 
 if TYPE_CHECKING:
-    from experiments.reference_kernel import KernelTiming
+    from experiments.reference_kernel import KernelSample, KernelTiming
     from experiments.workbench import Machine
 
 CONDITIONS_FILE = "conditions.json"
-# Beyond this ratio of the kernel after the sweep to the kernel before, nothing is said of seconds. Assumed; a shared
-# machine drifts by tens of per cent within minutes.
+# Beyond this ratio between the kernel of one night and of the other, nothing is said of seconds: on a machine that
+# does much else, the kernel and a trial are no longer slowed alike. Assumed; see docs/nightly.md for what was seen.
 MOST_SPEED_CHANGE = 1.5
+# Samples of the kernel that count for a trial: from so many seconds before its start until as many after its end.
+WINDOW_SECONDS = 3.0
+LEAST_SAMPLES = 3
 
 
 class Kernel(Strict):
@@ -53,12 +59,9 @@ class Conditions(Strict):
     git_commit: str | None = Field(None, description="of the code that trained")
     kernel: tuple[Kernel, ...] = Field(description="the reference kernel before and after the trials")
     audit: tuple[Audited, ...] = Field(description="one line per cell")
-
-    @property
-    def kernel_seconds(self) -> float | None:
-        """The night's unit of time: geometric mean of the timings; none if there is none."""
-        seconds = [timing.seconds for timing in self.kernel]
-        return math.exp(math.fsum(map(math.log, seconds)) / len(seconds)) if seconds else None
+    kernel_beside: tuple[tuple[float, float], ...] = Field(
+        (), description="short rounds of the kernel beside the trials: Unix time and seconds; empty in a baseline"
+    )
 
     @property
     def kernel_joules(self) -> float | None:
@@ -69,7 +72,12 @@ class Conditions(Strict):
 
 
 def make_conditions(
-    machine: Machine, *, workers: int, timings: Sequence[KernelTiming], audit: Sequence[Audited]
+    machine: Machine,
+    *,
+    workers: int,
+    timings: Sequence[KernelTiming],
+    audit: Sequence[Audited],
+    beside: Sequence[KernelSample] = (),
 ) -> Conditions:
     """Put together what a night ran on."""
     from experiments.device import processor_name
@@ -82,6 +90,7 @@ def make_conditions(
         git_commit=known["git_commit"],
         kernel=tuple(Kernel(**vars(timing)) for timing in timings),
         audit=tuple(audit),
+        kernel_beside=tuple((one.at, one.seconds) for one in beside),
     )
 
 
@@ -105,16 +114,41 @@ def read_conditions(folder: Path) -> Conditions:
         raise ValueError(f"{path} is damaged ({str(error).splitlines()[0]}); run the night again") from None
 
 
-def not_comparable(base: Conditions, tonight: Conditions) -> dict[str, str]:
-    """Name the clock costs that cannot be compared between two nights, each with the reason."""
-    seconds = _why_no_seconds(base, tonight)
+def kernel_seconds_beside(records: Iterable[Record], conditions: Conditions) -> dict[str, float]:
+    """Say for each trial how long a short round of the kernel took while it ran: its own unit of time [s].
+
+    A trial that ran where too few rounds were timed is left out, as is one that did not finish.
+    """
+    samples = np.array(conditions.kernel_beside).reshape(-1, 2)
+    found = {}
+    for record in records:
+        if record["status"] != "finished":
+            continue
+        began, ended = (dt.datetime.fromisoformat(str(record[name])).timestamp() for name in ("started_at", "ended_at"))
+        near = (samples[:, 0] >= began - WINDOW_SECONDS) & (samples[:, 0] <= ended + WINDOW_SECONDS)
+        if near.sum() >= LEAST_SAMPLES:
+            found[str(record["trial_id"])] = math.exp(float(np.log(samples[near, 1]).mean()))
+    return found
+
+
+def not_comparable(
+    base: Conditions, tonight: Conditions, base_kernels: Sequence[float], kernels: Sequence[float]
+) -> dict[str, str]:
+    """Name the clock costs that cannot be compared between two nights, each with the reason.
+
+    Args:
+        base, tonight: The two nights.
+        base_kernels, kernels: Seconds of the kernel beside each trial.
+    """
+    seconds = _why_no_seconds(base, tonight, base_kernels, kernels)
     found = dict.fromkeys(("wall_seconds", "inference_seconds"), seconds) if seconds else {}
+    sources = {one.energy_source for night in (base, tonight) for one in night.kernel}
     if seconds:
         found["energy_joules"] = seconds
     elif base.kernel_joules is None or tonight.kernel_joules is None:
         found["energy_joules"] = "the energy of the reference kernel is not known on both nights"
-    elif {one.energy_source for one in base.kernel} != {one.energy_source for one in tonight.kernel}:
-        found["energy_joules"] = "joules were measured on one night and estimated on the other"
+    elif sources != {"measured"}:
+        found["energy_joules"] = "joules were estimated from the processor's rating and time, not measured"
     return found
 
 
@@ -149,12 +183,14 @@ def _cell(line: Audited) -> tuple[object, ...]:
     return line.dataset, line.family, line.technique, line.width, line.depth, line.n_train
 
 
-def _why_no_seconds(base: Conditions, tonight: Conditions) -> str:
+def _why_no_seconds(
+    base: Conditions, tonight: Conditions, base_kernels: Sequence[float], kernels: Sequence[float]
+) -> str:
     if base.device_class != tonight.device_class:
         return f"the baseline is of another machine ({base.device_class})"
-    if not base.kernel or not tonight.kernel:
-        return "the reference kernel was not timed on both nights"
-    seconds = [timing.seconds for timing in tonight.kernel]
-    if max(seconds) / min(seconds) > MOST_SPEED_CHANGE:
-        return f"the machine's speed changed by a factor of {max(seconds) / min(seconds):.2g} during the night"
+    if not base_kernels or not kernels:
+        return "the reference kernel was not timed beside the trials on both nights"
+    one, other = (math.exp(float(np.log(seconds).mean())) for seconds in (base_kernels, kernels))
+    if max(one, other) / min(one, other) > MOST_SPEED_CHANGE:
+        return f"the machine was {other / one:.2g} times as slow as in the baseline's night, by the reference kernel"
     return ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from experiments.baseline import digest_of, kept_rows, read_baseline, with_audit
+from experiments.baseline import digest_of, kept_rows, read_baseline, with_units
 from experiments.conditions import (
     Conditions,
     changes,
@@ -103,7 +103,7 @@ def run_night(
         ValueError: If a trial of the sweep cannot run.
         RuntimeError: If the night was interrupted.
     """
-    from experiments.reference_kernel import time_reference_kernel
+    from experiments.reference_kernel import kernel_beside, time_reference_kernel
     from experiments.running import STORE_NAME, machine_for, run_sweep
     from experiments.training_audit import audit_trials
 
@@ -112,16 +112,18 @@ def run_night(
     nights_folder.mkdir(parents=True, exist_ok=True)
     uri = tracking_uri or sweep.tracking.uri or f"sqlite:///{(nights_folder / STORE_NAME).absolute()}"
     before = time_reference_kernel(threads=machine.threads)
-    finished = run_sweep(
-        sweep, results_folder=nights_folder / stamp, data_folder=data_folder, workers=workers, address=None,
-        tracking_uri=uri, console=console, quiet=quiet,
-    )  # fmt: skip
+    with kernel_beside() as beside:
+        finished = run_sweep(
+            sweep, results_folder=nights_folder / stamp, data_folder=data_folder, workers=workers, address=None,
+            tracking_uri=uri, console=console, quiet=quiet,
+        )  # fmt: skip
     if finished.outcome.interrupted:
         raise RuntimeError(finished.outcome.sentence("ninthpower nightly"))
     after = time_reference_kernel(threads=machine.threads)
     audit = audit_trials(sweep.trials(), machine)
     n_workers = workers or max(1, int((os.cpu_count() or 1) / max(sweep.resources.cpus, 1)))
-    save_conditions(make_conditions(machine, workers=n_workers, timings=(before, after), audit=audit), finished.folder)
+    conditions = make_conditions(machine, workers=n_workers, timings=(before, after), audit=audit, beside=beside)
+    save_conditions(conditions, finished.folder)
     return finished.folder
 
 
@@ -139,8 +141,8 @@ def judge(
     conditions = read_conditions(results)
     if sweep is not None and sweep.name != base.sweep:
         raise ValueError(f"the night is of the sweep {sweep.name!r}, the baseline {baseline_path} of {base.sweep!r}")
-    tonight = pd.DataFrame(kept_rows(with_audit(table, conditions)))
-    pairs = pair_trials(in_kernels(base.runs(), base.conditions), in_kernels(tonight, conditions))
+    tonight, kept = pd.DataFrame(kept_rows(with_units(table, records, conditions))), base.runs()
+    pairs = pair_trials(in_kernels(kept, base.conditions), in_kernels(tonight, conditions))
     if pairs.missing:
         raise ValueError(
             f"the night was cut short or the sweep is another: {len(pairs.missing)} trials of the baseline are "
@@ -151,7 +153,8 @@ def judge(
         raise ValueError(
             f"{len(lost)} trials failed or were stopped, so the night is not whole; the first is {lost[0]}"
         )
-    night = judge_night(pairs, setting, not_known=not_comparable(base.conditions, conditions))
+    kernels = [list(pd.to_numeric(side["kernel_seconds"]).dropna()) for side in (kept, tonight)]
+    night = judge_night(pairs, setting, not_known=not_comparable(base.conditions, conditions, *kernels))
     digest, results_hash = digest_of(baseline_path), results_digest(tonight)
     name = results.absolute().parent.name
     drifts = _drifts(night, [past for past in history if past.name != name], digest, results_hash)
@@ -164,13 +167,12 @@ def judge(
 
 
 def in_kernels(runs: pd.DataFrame, conditions: Conditions) -> pd.DataFrame:
-    """Express seconds and joules in the reference kernels of their night; unknown stays unknown."""
-    units = dict.fromkeys(CLOCK_COSTS, conditions.kernel_seconds) | {"energy_joules": conditions.kernel_joules}
-    found = runs.copy()
-    for name, unit in units.items():
-        if name in found.columns:
-            found[name] = pd.to_numeric(found[name]) / unit if unit else float("nan")
-    return found
+    """Express seconds in the reference kernel beside each trial, joules in that of the night; unknown stays unknown."""
+    beside = pd.to_numeric(runs["kernel_seconds"])
+    units = dict.fromkeys(CLOCK_COSTS, beside) | {"energy_joules": conditions.kernel_joules or float("nan")}
+    return runs.assign(**{
+        name: pd.to_numeric(runs[name]) / unit for name, unit in units.items() if name in runs.columns
+    })  # fmt: skip
 
 
 def gains_for_drift(night: Night) -> dict[str, float | None]:

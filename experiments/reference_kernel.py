@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +19,10 @@ from experiments.energy import EnergyAccount
 # Assumed: one round takes about 0.2 s on a core of today, ten rounds outlast the hiccups of a shared machine.
 STEPS = 60
 ROUNDS = 10
+# Beside the trials: short rounds, few enough to take some per cent of one core from them.
+SAMPLE_STEPS = 15
+SAMPLE_PAUSE_SECONDS = 0.5
+READY_SECONDS = 60.0
 BATCH, SIDE, CHANNELS, CLASSES = 32, 8, 16, 10
 
 
@@ -33,6 +41,55 @@ class KernelTiming:
     spread: float
     joules: float | None
     energy_source: str
+
+
+@dataclass(frozen=True)
+class KernelSample:
+    """One short round beside the trials: when it ended (Unix time) and how long it took."""
+
+    at: float
+    seconds: float
+
+
+@contextmanager
+def kernel_beside() -> Iterator[list[KernelSample]]:
+    """Time short rounds of the kernel in a process of its own while trials run.
+
+    What else the machine does slows these rounds and the trials alike.
+
+    Yields:
+        A list that holds the samples once the block has ended; empty if the process died.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_sample, args=(there,), daemon=True)
+    process.start()
+    there.close()
+    samples: list[KernelSample] = []
+    try:
+        if here.poll(READY_SECONDS):  # its imports are over before the first trial begins
+            here.recv()
+        yield samples
+    finally:
+        try:
+            here.send("end")
+            samples.extend(here.recv() if here.poll(READY_SECONDS) else ())
+        except (EOFError, OSError):  # it died: a night without samples says nothing of seconds
+            samples.clear()
+        process.terminate()
+        process.join()
+
+
+def _sample(parent: Any) -> None:
+    torch.set_num_threads(1)
+    _round(SAMPLE_STEPS)
+    parent.send([])
+    found: list[KernelSample] = []
+    while not parent.poll(SAMPLE_PAUSE_SECONDS):
+        began = time.perf_counter()
+        _round(SAMPLE_STEPS)
+        found.append(KernelSample(time.time(), time.perf_counter() - began))
+    parent.send(found)
 
 
 def time_reference_kernel(*, threads: int = 1, rounds: int = ROUNDS) -> KernelTiming:
@@ -61,7 +118,7 @@ def time_reference_kernel(*, threads: int = 1, rounds: int = ROUNDS) -> KernelTi
     return KernelTiming(statistics.median(seconds), spread, joules, reading.source if joules is not None else "unknown")
 
 
-def _round() -> None:
+def _round(n_steps: int = STEPS) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(BATCH, 1, SIDE, SIDE, generator=generator)
     labels = torch.randint(0, CLASSES, (BATCH,), generator=generator)
@@ -72,7 +129,7 @@ def _round() -> None:
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(CHANNELS, CLASSES),
         )  # fmt: skip
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-        for _ in range(STEPS):
+        for _ in range(n_steps):
             loss = functional.cross_entropy(model(images), labels)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

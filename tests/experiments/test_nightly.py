@@ -3,8 +3,10 @@
 The trials are drawn from a known law, without training; real ones are in test_nightly_injected.
 """
 
+import datetime as dt
 import json
 import math
+import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -13,9 +15,10 @@ import pytest
 
 from cluster.records import write_record
 from experiments.baseline import Baseline, read_baseline
-from experiments.conditions import Audited, Conditions, Kernel, save_conditions
+from experiments.conditions import Audited, Conditions, Kernel, not_comparable, save_conditions
 from experiments.history import read_history
 from experiments.night_outputs import COMMENT_MARK
+from experiments.reference_kernel import kernel_beside
 from experiments.results import TRIALS_FOLDER, save_sweep
 from experiments.spec import TrialSpec
 from experiments.sweep import parse_sweep
@@ -51,23 +54,34 @@ def conditions(**changed):
     return Conditions(**{**known, **changed})
 
 
+def beside(start, *, kernel=0.05, slow_half=1.0):
+    """A short round of the kernel every half second of a night's 18 trials of 20 s; its second half may be slower."""
+    return tuple(
+        (start.timestamp() + second / 2, kernel * (slow_half if second >= 360 else 1.0)) for second in range(720)
+    )
+
+
 @pytest.fixture
 def night(tmp_path):
-    """Write the results of a night."""
+    """Write the results of a night, a day after the one before."""
+    starts = (dt.datetime(2026, 1, day, tzinfo=dt.UTC) for day in range(1, 32))
 
-    def make(name="kept", *, gain=1.0, seconds=1.0, n_trials=18, **changed):
-        results = tmp_path / "nights" / name / "guarded"
+    def make(name="kept", *, gain=1.0, seconds=1.0, n_trials=18, kernel=0.05, slow_half=1.0, **changed):
+        results, start = tmp_path / "nights" / name / "guarded", next(starts)
         save_sweep(SWEEP, results)
-        for spec in SWEEP.trials()[:n_trials]:
+        for place, spec in enumerate(SWEEP.trials()[:n_trials]):
+            began, slow = start + dt.timedelta(seconds=20 * place), slow_half if place >= 9 else 1.0
             record = {
-                "trial_id": spec.trial_id, "status": "finished", "row": row(spec, gain, seconds),
-                "ended_at": f"2026-01-01T00:00:00 {name}",
+                "trial_id": spec.trial_id, "status": "finished", "row": row(spec, gain, seconds * slow),
+                "started_at": began.isoformat(), "ended_at": (began + dt.timedelta(seconds=16)).isoformat(),
             }  # fmt: skip
             write_record(results / TRIALS_FOLDER, record)
         (results / "fits.json").write_text('{"fits": []}')
-        save_conditions(conditions(**changed), results)
+        known = {"kernel_beside": beside(start, kernel=kernel, slow_half=slow_half)}
+        save_conditions(conditions(**{**known, **changed}), results)
         return results
 
+    make.folder = lambda name: tmp_path / "nights" / name / "guarded" / "night"
     return make
 
 
@@ -123,11 +137,56 @@ def test_another_machine_is_not_blamed_for_its_clock(judge, night):
 
 
 def test_the_clock_is_read_in_reference_kernels(judge, night):
-    """A machine that is half as fast tonight, in the kernel as in the trials, has lost nothing."""
-    kernel = Kernel(seconds=0.4, spread=1.0, energy_source="unknown")
+    """A machine that is slower tonight, in the kernel as in the trials, has lost nothing; trials alone have."""
+    assert judge(night("slow", seconds=1.4, kernel=0.07)).returncode == 0
+    assert judge(night("slower", seconds=1.4)).returncode == 1
 
-    assert judge(night("slow", seconds=2.0, kernel=(kernel, kernel))).returncode == 0
-    assert judge(night("slower", seconds=2.0)).returncode == 1
+
+def test_a_machine_that_is_busy_for_half_of_the_night_is_not_a_loss(judge, night):
+    """Each trial is read in the kernels beside it, not in those of the whole night."""
+    done = judge(night("busy", slow_half=1.8))
+
+    assert done.returncode == 0, done.stdout
+    content = json.loads((night.folder("busy") / "night.json").read_text())
+    [duration] = [one for one in content["findings"] if one["cost"] == "wall_seconds" and not one["error"]]
+    assert duration["gain"]["value"] == pytest.approx(1.0, abs=0.02)
+
+
+def test_much_else_on_the_machine_gives_no_number(judge, night):
+    """Twice as slow by the kernel: nothing is said of seconds, even where the trials are four times as slow."""
+    done = judge(night("crowded", seconds=4.0, kernel=0.1))
+
+    assert done.returncode == 0, done.stdout
+    assert "2 times as slow" in done.stdout
+
+
+def test_a_night_without_the_kernel_beside_its_trials_says_nothing_of_seconds(judge, night):
+    """No unit, no number."""
+    done = judge(night("untimed", seconds=4.0, kernel_beside=()))
+
+    assert done.returncode == 0, done.stdout
+    assert "not timed beside the trials" in done.stdout
+
+
+def test_joules_that_were_estimated_are_not_judged():
+    """They follow from the processor's rating and the time: judging them would judge time twice."""
+    kernel = Kernel(seconds=0.2, spread=1.0, joules=3.0, energy_source="estimated")
+
+    assert not_comparable(conditions(kernel=(kernel,)), conditions(kernel=(kernel,)), [1.0], [1.0]) == {
+        "energy_joules": "joules were estimated from the processor's rating and time, not measured"
+    }
+    metered = kernel.model_copy(update={"energy_source": "measured"})
+    assert not_comparable(conditions(kernel=(metered,)), conditions(kernel=(metered,)), [1.0], [1.0]) == {}
+
+
+def test_the_kernel_is_timed_while_something_else_runs():
+    """Real rounds in a process of its own, stamped with the time they were taken at."""
+    began = time.time()
+    with kernel_beside() as samples:
+        time.sleep(6)
+
+    assert len(samples) >= 2
+    assert all(began < one.at < time.time() and one.seconds > 0 for one in samples)
 
 
 def test_what_changed_is_named(judge, night):

@@ -3,9 +3,11 @@
 Trials run in this process, without Ray: one arm is some seconds.
 """
 
+import datetime as dt
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ from cluster.records import read_records, write_record
 from experiments.baseline import make_baseline
 from experiments.conditions import make_conditions, save_conditions
 from experiments.nightly import judge
-from experiments.reference_kernel import KernelTiming
+from experiments.reference_kernel import KernelSample, KernelTiming
 from experiments.results import TRIALS_FOLDER, save_sweep
 from experiments.sweep import parse_sweep
 from experiments.training_audit import audit_trials
@@ -50,9 +52,19 @@ def run_arm(folder, sweep):
     for spec in asked.trials():
         write_record(results / TRIALS_FOLDER, run_trial(spec, MACHINE, sweep=asked.name))
     (results / "fits.json").write_text(json.dumps({"fits": []}))
-    audit = audit_trials(asked.trials(), MACHINE)
-    save_conditions(make_conditions(MACHINE, workers=1, timings=(KERNEL, KERNEL), audit=audit), results)
+    save_conditions(arm_conditions(asked, results), results)
     return results
+
+
+def arm_conditions(asked, results):
+    """What a night ran on, with a kernel that says the machine was as fast throughout."""
+    stamps = [
+        dt.datetime.fromisoformat(record[name]).timestamp()
+        for record in read_records(results / TRIALS_FOLDER) for name in ("started_at", "ended_at")
+    ]  # fmt: skip
+    beside = [KernelSample(at, 0.05) for at in np.arange(min(stamps) - 2, max(stamps) + 2, 0.5)]
+    audit = audit_trials(asked.trials(), MACHINE)
+    return make_conditions(MACHINE, workers=1, timings=(KERNEL, KERNEL), audit=audit, beside=beside)
 
 
 @pytest.fixture(scope="module")
@@ -112,13 +124,13 @@ def test_labels_shifted_for_two_examples_in_a_hundred_are_caught_and_named(monke
     """The loss fails the night, and the audit says that it is the labels."""
     honest = experiments.images.Images.stream
 
-    def broken(self, batch_size, n_batches):
+    def broken(self, *arguments, **settings):
         if not getattr(self, "shifted", False):
             chosen = torch.randperm(len(self), generator=torch.Generator().manual_seed(1))[: round(0.02 * len(self))]
             self._labels = self._labels.clone()
             self._labels[chosen] = (self._labels[chosen] + 1) % self.n_classes
             self.shifted = True
-        return honest(self, batch_size, n_batches)
+        return honest(self, *arguments, **settings)
 
     monkeypatch.setattr(experiments.images.Images, "stream", broken)
 
@@ -145,8 +157,7 @@ def test_a_second_forward_pass_is_caught_though_the_ledger_does_not_see_it(monke
     monkeypatch.setattr(experiments.training, "cross_entropy", broken)
     # No weight depends on it: the records of the kept night stand, and the audit alone is made again.
     results = copied(kept.results, tmp_path)
-    audit = audit_trials(parse_sweep(SWEEP).trials(), MACHINE)
-    save_conditions(make_conditions(MACHINE, workers=1, timings=(KERNEL, KERNEL), audit=audit), results)
+    save_conditions(arm_conditions(parse_sweep(SWEEP), results), results)
 
     judged = judge(results, kept.baseline)
 
