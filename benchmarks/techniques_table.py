@@ -3,7 +3,7 @@
 Run: ninthpower sweep experiments/sweeps/techniques.yaml
      python benchmarks/techniques_table.py results/techniques
 
-Prints Markdown. The gains are those of `ninthpower compare`, which writes its files to the results folder as well. Of the
+Prints Markdown. The gains are those of `ninthpower compare`, which writes its files to the results folder too. Of the
 models, those with the most examples and the greatest width are shown, as means over the seeds.
 """
 
