@@ -28,7 +28,7 @@ from experiments.sweep import load_sweep
 from scaling.guard import SeedNoise, Share, failing_nights, measure_seed_noise, pair_trials
 
 LOSSES = (0.0, 0.03, 0.05, 0.10, 0.15, 0.25)
-SEEDS = (4, 6, 8, 12, 24, 32)
+SEEDS = (4, 6, 8, 12, 24, 48)
 PERTURBATION = 1e-6
 CLOCKS = 3
 # Start-up of Ray and MLflow, the kernel before and after, the audit and the fit; and what a trial costs beside its own
