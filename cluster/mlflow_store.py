@@ -16,6 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from cluster.dataset_inputs import dataset_input
 from cluster.lock import one_at_a_time
 from cluster.mlflow_values import MetricPoint, RunValues
 
@@ -60,13 +61,16 @@ class MlflowStore:
         *,
         artifact_root: str | None = None,
         tags: Mapping[str, str] | None = None,
+        datasets: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self._client = open_client(uri)
         self.experiment_id = self._experiment(experiment, artifact_root, tags or {})
         self._may_hold_runs = bool(self._client.search_runs([self.experiment_id], max_results=1))
+        self._inputs = {name: dataset_input(facts) for name, facts in (datasets or {}).items()}
+        self._sweep_runs: dict[str, str] = {}
 
     def put(self, values: RunValues, *, tried_before: bool) -> str:
-        """Write one trial's run and return its id.
+        """Write one trial's run, with its data set as an input and a link to its sweep's report; return its id.
 
         An experiment that was empty when it was opened holds no run of a trial that was not tried
         before, so it need not be searched.
@@ -79,11 +83,14 @@ class MlflowStore:
             run = self._client.create_run(
                 self.experiment_id,
                 start_time=values.start_milliseconds,
-                tags=dict(values.tags),
+                tags={**values.tags, **self._link(values.tags.get("sweep", ""))},
                 run_name=values.name,
             )
         run_id = str(run.info.run_id)
         self._log(run_id, values.params, values.metrics, timestamp=values.end_milliseconds)
+        dataset = self._inputs.get(values.tags.get("dataset", ""))
+        if dataset is not None:
+            self._client.log_inputs(run_id, datasets=[dataset])
         self._client.set_terminated(run_id, values.status, values.end_milliseconds)
         return run_id
 
@@ -98,10 +105,10 @@ class MlflowStore:
     ) -> str:
         """Write the run of the sweep itself, over the one that is there, and return its id.
 
-        MLflow lets no param change; where one has, the old run gives way to a new one. Another run than the sweep's
-        is told by the tags in `identity`.
+        MLflow lets no param change; where one has, the old run gives way to a new one, and the trials' links are set
+        anew. Another run than the sweep's is told by the tags in `identity`.
         """
-        known_by = dict(identity) if identity else {"kind": "sweep", "sweep": name}
+        known_by = dict(identity) if identity else sweep_identity(name)
         tags = {**known_by, DESCRIPTION_TAG: description}
         run_id = None
         for run in self._find(**known_by):
@@ -112,6 +119,8 @@ class MlflowStore:
                 self._client.delete_run(run.info.run_id)
         if run_id is None:
             run_id = self._client.create_run(self.experiment_id, tags=tags, run_name=name).info.run_id
+            if not identity:
+                self._link_trials(name, run_id)
         now = round(time.time() * 1000)
         self._client.set_tag(run_id, DESCRIPTION_TAG, description)
         self._log(run_id, params, metrics, timestamp=now)
@@ -122,6 +131,37 @@ class MlflowStore:
                 self._client.log_artifact(run_id, str(artifact))
         self._client.set_terminated(run_id, "FINISHED", now)
         return run_id
+
+    def _link(self, sweep: str) -> dict[str, str]:
+        """The description of a trial's run: Markdown that leads to the report among the files of its sweep's run.
+
+        The sweep's run is begun with the first of its trials, so that its address is known to all of them.
+        """
+        if not sweep:
+            return {}
+        if sweep not in self._sweep_runs:
+            known_by = sweep_identity(sweep)
+            found = self._find(**known_by) if self._may_hold_runs else []
+            run = found[0] if found else self._client.create_run(self.experiment_id, tags=known_by, run_name=sweep)
+            self._sweep_runs[sweep] = run.info.run_id
+        return {DESCRIPTION_TAG: self._link_text(sweep, self._sweep_runs[sweep])}
+
+    def _link_text(self, sweep: str, run_id: str) -> str:
+        address = f"#/experiments/{self.experiment_id}/runs/{run_id}/artifacts/report.html"
+        return f"A trial of the sweep {sweep}: [its report]({address}), once the sweep has ended."
+
+    def _link_trials(self, sweep: str, run_id: str) -> None:
+        """Lead the trials that are there to the new run of their sweep."""
+        self._sweep_runs[sweep] = run_id
+        text, token = self._link_text(sweep, run_id), None
+        query = f"tags.kind = 'trial' and tags.sweep = {_quoted(sweep)}"
+        while True:
+            page = self._client.search_runs([self.experiment_id], query, max_results=PAGE, page_token=token)
+            for run in page:
+                self._client.set_tag(run.info.run_id, DESCRIPTION_TAG, text)
+            token = page.token
+            if not token:
+                return
 
     def _same_run(self, values: RunValues) -> Any:
         """Find the run of the very same record, and take runs of the trial's earlier records out of view."""
@@ -159,6 +199,11 @@ class MlflowStore:
             if found.tags.get(key) != value:
                 self._client.set_experiment_tag(found.experiment_id, key, value)
         return found.experiment_id
+
+
+def sweep_identity(sweep: str) -> dict[str, str]:
+    """The tags by which the run of a sweep is found."""
+    return {"kind": "sweep", "sweep": sweep}
 
 
 def failures() -> tuple[type[Exception], ...]:

@@ -23,6 +23,9 @@ MLFLOW_STATUS = {"finished": "FINISHED", "diverged": "FINISHED", "stopped": "KIL
 # MLflow refuses longer values; only a reason or an option that holds a text comes near them.
 LONGEST_PARAM = 5000
 LONGEST_TAG = 4000
+# The tag that says which columns the line of the runs table has, and of what type, so that it can be read back
+# exactly: MLflow's metrics are floats, its params texts.
+COLUMNS_TAG = "columns"
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,15 @@ def run_values(record: Record) -> RunValues:
         tags={
             safe_name(name): value[:LONGEST_TAG]
             for name, value in {**environment, **tags, "kind": "trial", "record": digest(record)}.items()
-        },
+        }
+        | _columns_tag(row),
     )
+
+
+def _columns_tag(row: Mapping[str, Any]) -> dict[str, str]:
+    """Name and type of each known value of a row, in its order; nothing where there are too many for a tag."""
+    text = json.dumps({name: type(value).__name__ for name, value in row.items() if value is not None})
+    return {COLUMNS_TAG: text} if len(text) <= LONGEST_TAG else {}
 
 
 def digest(record: Record) -> str:

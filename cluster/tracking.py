@@ -63,11 +63,20 @@ class DeliveryReport:
 class Tracker:
     """The copy of a sweep in MLflow: a listener of the sweep with a delivery thread of its own."""
 
-    def __init__(self, uri: str, experiment: str, artifact_root: str | None, folder: Path, tags: Mapping[str, str]):
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        artifact_root: str | None,
+        folder: Path,
+        tags: Mapping[str, str],
+        datasets: Mapping[str, Mapping[str, Any]],
+    ):
         self.uri = uri
         self.experiment = experiment
         self._artifact_root = artifact_root
         self._tags = dict(tags)
+        self._datasets = dict(datasets)
         self._log = DeliveryLog(folder, uri, experiment)
         self._store: MlflowStore | None = None
         self._lock = threading.Lock()
@@ -90,6 +99,7 @@ class Tracker:
         artifact_root: str | None = None,
         description: str = "",
         tags: Mapping[str, str] | None = None,
+        datasets: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Tracker:
         """Name where records go; no connection is made yet.
 
@@ -101,6 +111,7 @@ class Tracker:
                 file, the server's choice otherwise.
             description: Shown at the head of the experiment.
             tags: Further tags of the experiment.
+            datasets: Facts of data sets by name, see `cluster.dataset_inputs`; each is an input of its trials' runs.
 
         Raises:
             ValueError: If the address is of no kind that is written to.
@@ -111,7 +122,7 @@ class Tracker:
         if artifact_root is None and uri.startswith(SQLITE_PREFIX):
             artifact_root = (folder / "mlflow-artifacts").as_uri()
         notes = {DESCRIPTION_TAG: description} if description else {}
-        return cls(uri, experiment, artifact_root, folder, {**notes, **(tags or {})})
+        return cls(uri, experiment, artifact_root, folder, {**notes, **(tags or {})}, datasets or {})
 
     def start(self) -> None:
         """Begin to deliver in a thread."""
@@ -256,7 +267,9 @@ class Tracker:
 
     def _connected(self) -> MlflowStore:
         if self._store is None:
-            self._store = MlflowStore(self.uri, self.experiment, artifact_root=self._artifact_root, tags=self._tags)
+            self._store = MlflowStore(
+                self.uri, self.experiment, artifact_root=self._artifact_root, tags=self._tags, datasets=self._datasets
+            )
         return self._store
 
     def _sentence(self, error: Exception) -> str:

@@ -10,16 +10,19 @@ import pandas as pd
 
 from scaling.calibrate import Calibration, calibrate
 from scaling.laws import get_law
+from scaling.progress import Progress, silent
+from scaling.tracked import RunsSource
 
 
 def calibrate_design(
-    path: Path,
+    path: RunsSource,
     *,
     law: str,
     truth: str | None = None,
     noise: float | None = None,
     n_sweeps: int = 200,
     data_folder: Path | None = None,
+    progress: Progress = silent,
 ) -> Calibration:
     """Draw synthetic sweeps on a design and count how often the intervals hold their truth.
 
@@ -30,20 +33,22 @@ def calibrate_design(
         ValueError: If there is nothing to read, the law is unknown, or a sweep file comes without truth and noise.
     """
     parameters = None if truth is None else _read_truth(truth, law)
-    if path.suffix in (".yaml", ".yml"):
+    if isinstance(path, Path) and path.suffix in (".yaml", ".yml"):
         if parameters is None or noise is None:
             raise ValueError(
                 f"{path} has no errors yet, so give the truth and its noise, such as --truth "
                 f"{_example(law)} --noise 0.05"
             )
         design = _planned_runs(path, data_folder)
-        return calibrate(design, law, parameters=parameters, seed_noise=noise, cell_noise=0.0, n_sweeps=n_sweeps)
+        return calibrate(
+            design, law, parameters=parameters, seed_noise=noise, cell_noise=0.0, n_sweeps=n_sweeps, progress=progress
+        )
     from experiments.results import read_results
 
     runs, sweep, _ = read_results(path)
     columns: dict[str, Any] = {} if sweep is None else {"cost": sweep.fit.cost, "error": sweep.fit.error}
     return calibrate(
-        runs, law, parameters=parameters, seed_noise=noise, n_sweeps=n_sweeps,
+        runs, law, parameters=parameters, seed_noise=noise, n_sweeps=n_sweeps, progress=progress,
         frontier=len(get_law(law).roles) == 1, **columns,
     )  # fmt: skip
 

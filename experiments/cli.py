@@ -28,15 +28,21 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done; 2 something in what was asked, said in one sentence (--debug gives the traceback); "
-    "3 the sweep ended, but trials failed; 130 interrupted, what was finished is kept.",
+    epilog="Exit codes: 0 done; 1 what was looked at is not in order (doctor, sync, nightly); 2 something in what was "
+    "asked, said in one sentence (--debug gives the traceback); 3 the sweep ended, but trials failed; 130 interrupted, "
+    "what was finished is kept.",
 )
 
 RESULTS = Path("results")
 
 SweepArgument = Annotated[Path, typer.Argument(help="Sweep file (YAML).", show_default=False)]
 RunsArgument = Annotated[
-    Path, typer.Argument(help="A results folder, or a runs table as .csv or .parquet.", show_default=False)
+    str,
+    typer.Argument(
+        help="A results folder, a runs table as .csv or .parquet, or runs in MLflow: http://HOST:PORT#EXPERIMENT or "
+        "sqlite:///PATH#EXPERIMENT.",
+        show_default=False,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -83,8 +89,8 @@ def plan(
     from experiments.running import plan_sweep
 
     asked = _load(sweep, overrides)
-    with working("measuring some steps"):
-        found = plan_sweep(asked, results_folder=results, data_folder=data, workers=workers)
+    with working("measuring some steps") as progress:
+        found = plan_sweep(asked, results_folder=results, data_folder=data, workers=workers, progress=progress)
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=1))
     else:
@@ -152,12 +158,15 @@ def fit(
     """Fit the frontier of a sweep, or of any table of runs.
 
     Example: ninthpower fit runs.csv --cost train_flops --error test_error --law saturating --out fitted
+
+    Example: ninthpower fit http://127.0.0.1:5000#ninthpower/digits
     """
     from experiments.printing import print_analysis
     from experiments.running import fit_runs
+    from scaling.tracked import runs_source
 
-    with working("fitting and drawing"):
-        found = fit_runs(runs, cost=cost, error=error, laws=law, out=out)
+    with working("fitting and drawing") as progress:
+        found = fit_runs(runs_source(runs), cost=cost, error=error, laws=law, out=out, progress=progress)
     if as_json:
         typer.echo((found.folder / "fits.json").read_text(encoding="utf-8"), nl=False)
     else:
@@ -176,15 +185,17 @@ def report(
     Example: ninthpower report results/digits
     """
     from experiments.running import fit_runs
+    from scaling.tracked import runs_source
 
-    with working("fitting and drawing"):
-        analysis = fit_runs(runs, out=out).analysis
+    with working("fitting and drawing") as progress:
+        analysis = fit_runs(runs_source(runs), out=out, progress=progress).analysis
     if as_json:
         typer.echo(
             json.dumps({"report": str(analysis.report), "files": [str(path) for path in analysis.paths]}, indent=1)
         )
     else:
         typer.echo(analysis.report)
+        _next(f"open {analysis.report}")
 
 
 @app.command()
@@ -202,18 +213,25 @@ def runs(
     """
     from experiments.printing import print_runs
     from experiments.running import select_runs
+    from scaling.tracked import runs_source
 
-    table = select_runs(runs, status=status, sort=sort, columns=columns.split(",") if columns else None)
+    table = select_runs(runs_source(runs), status=status, sort=sort, columns=columns.split(",") if columns else None)
     if as_json:
         typer.echo(table.to_json(orient="records", indent=1))
     else:
         print_runs(table, limit, make_console())
-        _next(shlex.join(["ninthpower", "fit", str(runs)]))
+        _next(shlex.join(["ninthpower", "fit", runs]))
 
 
 @app.command()
 def calibrate(
-    runs: Annotated[Path, typer.Argument(help="Results, a runs table, or a sweep file (.yaml).", show_default=False)],
+    runs: Annotated[
+        str,
+        typer.Argument(
+            help="Results, a runs table, runs in MLflow (ADDRESS#EXPERIMENT), or a sweep file (.yaml).",
+            show_default=False,
+        ),
+    ],
     law: Annotated[str, typer.Option(help="Law that is taken for the truth.")] = "saturating",
     truth: Annotated[
         str | None, typer.Option(help="Its parameters, such as E=0.02,A=30,alpha=0.2; by default those fitted.")
@@ -234,9 +252,12 @@ def calibrate(
     """
     from experiments.calibrating import calibrate_design, draw_calibration
     from experiments.printing import print_calibration
+    from scaling.tracked import runs_source
 
-    with working(f"drawing and fitting {sweeps} synthetic sweeps"):
-        found = calibrate_design(runs, law=law, truth=truth, noise=noise, n_sweeps=sweeps, data_folder=data)
+    with working(f"drawing and fitting {sweeps} synthetic sweeps") as progress:
+        found = calibrate_design(
+            runs_source(runs), law=law, truth=truth, noise=noise, n_sweeps=sweeps, data_folder=data, progress=progress
+        )
     drawn = draw_calibration(found, figures) if figures else []
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=1))
@@ -244,7 +265,7 @@ def calibrate(
         print_calibration(found, make_console())
         for path in drawn:
             typer.echo(path)
-        _next(shlex.join(["ninthpower", "sweep" if runs.suffix in (".yaml", ".yml") else "fit", str(runs)]))
+        _next(shlex.join(["ninthpower", "sweep" if runs.endswith((".yaml", ".yml")) else "fit", runs]))
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.terminal import make_console
+from experiments.terminal import make_console, say_next
 
 if TYPE_CHECKING:
     from cluster.jobs import Jobs
@@ -70,6 +70,7 @@ def submit(
     if show_jobs:
         for job in jobs.all():
             typer.echo(f"{job.job_id}\t{job.status}\t{job.message}")
+        say_next("ninthpower", "submit", "--attach", "JOB", "--address", address)
         return
     if loaded is not None:
         options = [*(["--workers", str(workers)] if workers else []), *(["--data", data] if data else [])]
@@ -121,12 +122,15 @@ def sync(
     from experiments.syncing import sweep_folders, sync_sweep
 
     incomplete = False
-    for folder in sweep_folders(results.absolute()):
+    folders = sweep_folders(results.absolute())
+    for folder in folders:
         synced = sync_sweep(folder, tracking_uri=tracking_uri or None, storage_uri=storage or None)
         typer.echo(synced.sentence)
         incomplete = incomplete or bool(synced.problem)
     if incomplete:
+        say_next("ninthpower", "doctor", "--results", results)
         raise typer.Exit(1)
+    say_next("ninthpower", "ui", "--results", results.parent if folders == [results.absolute()] else results)
 
 
 def doctor(
@@ -151,6 +155,7 @@ def doctor(
         console.print(f"{'ok  ' if finding.good else 'MEND'}  {finding.sentence}", markup=False, soft_wrap=True)
     if not all(finding.good for finding in findings):
         raise typer.Exit(1)
+    say_next("ninthpower", "init", "mine.yaml")
 
 
 def _write(text: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.terminal import make_console
+from experiments.terminal import make_console, say_next, working
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from experiments.comparing import Compared
 
 RunsArguments = Annotated[
-    list[Path], typer.Argument(help="Results folders, or tables of runs (.csv, .parquet).", show_default=False)
+    list[str],
+    typer.Argument(
+        help="Results folders, tables of runs (.csv, .parquet), or runs in MLflow (ADDRESS#EXPERIMENT).",
+        show_default=False,
+    ),
 ]
 
 
@@ -72,30 +76,38 @@ def compare(
     """
     from experiments.comparing import compare_runs, read_pairs, read_spread
     from scaling.compare import Charges, Setting
+    from scaling.tracked import runs_source
 
-    found = compare_runs(
-        runs,
-        baseline=baseline,
-        techniques=technique,
-        costs=cost,
-        by=by or (),
-        where=read_pairs(where or (), "--where"),
-        error=error,
-        charges=Charges(tuple(leave_out or ()), read_spread(spread or ()), uses, price_per_hour, price_per_kwh),
-        setting=Setting(
-            level=level, margin=margin, law=law, n_resamples=resamples, paired=not unpaired, budgets=tuple(budget or ())
-        ),
-        with_break_even=break_even,
-        out=out,
-        tracking_uri=tracking_uri,
-        track=track,
-    )
+    with working("fitting pairs of frontiers") as progress:
+        found = compare_runs(
+            [runs_source(one) for one in runs],
+            baseline=baseline,
+            techniques=technique,
+            costs=cost,
+            by=by or (),
+            where=read_pairs(where or (), "--where"),
+            error=error,
+            charges=Charges(tuple(leave_out or ()), read_spread(spread or ()), uses, price_per_hour, price_per_kwh),
+            setting=Setting(
+                level=level, margin=margin, law=law, n_resamples=resamples, paired=not unpaired,
+                budgets=tuple(budget or ()),
+            ),
+            with_break_even=break_even,
+            out=out,
+            tracking_uri=tracking_uri,
+            track=track,
+            progress=progress,
+        )  # fmt: skip
     if as_json:
         typer.echo((found.folder / "comparison.json").read_text(encoding="utf-8"), nl=False)
     else:
         print_comparison(found, make_console())
     if found.problem:
         typer.echo(found.problem, err=True)
+    if not as_json:
+        # A report of the same results shows the comparison that lies beside them.
+        beside = len(runs) == 1 and found.folder.name == "comparison"
+        say_next(*(["ninthpower", "report", runs[0]] if beside else ["open", found.folder / "figures" / "gains.png"]))
 
 
 def print_comparison(found: Compared, console: Console) -> None:

@@ -12,7 +12,9 @@ import pandas as pd
 
 from scaling.compare import Charges, Comparison, Setting, compare
 from scaling.export import write_json
+from scaling.progress import Progress, silent
 from scaling.runs import check_runs
+from scaling.tracked import RunsSource, TrackedRuns
 
 COMPARISON_SUFFIX = "-comparison"
 
@@ -28,7 +30,7 @@ class Compared:
 
 
 def compare_runs(
-    paths: Sequence[Path],
+    paths: Sequence[RunsSource],
     *,
     baseline: str = "baseline",
     techniques: Sequence[str] | None = None,
@@ -43,11 +45,12 @@ def compare_runs(
     tracking_uri: str | None = None,
     artifact_folder: Path | None = None,
     track: bool = True,
+    progress: Progress = silent,
 ) -> Compared:
     """Compare the techniques of one or several results folders or tables and write what was found.
 
     Args:
-        paths: Results folders, .csv or .parquet files; their runs are put together.
+        paths: Results folders, .csv or .parquet files, experiments in MLflow; their runs are put together.
         baseline, techniques, costs, by, charges, with_break_even: As for `scaling.compare.compare`.
         where: Column and value of the runs to keep.
         error: Error column; by default the first sweep's, or test_error.
@@ -57,6 +60,7 @@ def compare_runs(
         artifact_folder: Where a new MLflow experiment keeps its files; by default beside the results' own store, the
             server's choice otherwise.
         track: Write the comparison to MLflow.
+        progress: Hears how far the comparison has come.
 
     Raises:
         ValueError: If there is nothing to read, a trial is in two tables, or the comparison is refused.
@@ -74,9 +78,10 @@ def compare_runs(
         charges=charges,
         setting=asked,
         with_break_even=with_break_even,
+        progress=progress,
     )
     first = paths[0]
-    folder = out or (first / "comparison" if first.is_dir() else first.with_name(f"{first.stem}{COMPARISON_SUFFIX}"))
+    folder = out or _output_folder(first, name)
     written = write_comparison(found, folder)
     problem = ""
     uri = tracking_uri or _own_store(first)
@@ -88,7 +93,7 @@ def compare_runs(
     return Compared(found, folder, tuple(written), problem)
 
 
-def read_all(paths: Sequence[Path]) -> tuple[pd.DataFrame, str, str | None]:
+def read_all(paths: Sequence[RunsSource]) -> tuple[pd.DataFrame, str, str | None]:
     """Put the runs of several folders and files together.
 
     Returns:
@@ -97,7 +102,7 @@ def read_all(paths: Sequence[Path]) -> tuple[pd.DataFrame, str, str | None]:
     Raises:
         ValueError: If one cannot be read, or a trial is in two.
     """
-    from experiments.results import read_results
+    from experiments.results import read_results, source_name
 
     parts, sweeps = [], []
     for path in paths:
@@ -105,7 +110,7 @@ def read_all(paths: Sequence[Path]) -> tuple[pd.DataFrame, str, str | None]:
         # Made-up names of unnamed trials would clash between files.
         made_up = table["trial_id"].astype(str).str.fullmatch(r"row-\d{6}").all()
         parts.append(
-            table.assign(trial_id=f"{path.name}:" + table["trial_id"]) if made_up and len(paths) > 1 else table
+            table.assign(trial_id=f"{source_name(path)}:" + table["trial_id"]) if made_up and len(paths) > 1 else table
         )
         sweeps.append(sweep)
     together = pd.concat(parts, ignore_index=True)
@@ -116,7 +121,7 @@ def read_all(paths: Sequence[Path]) -> tuple[pd.DataFrame, str, str | None]:
         ]
         raise ValueError(f"trial {repeated.iloc[0]} is in {' and in '.join(where)}; give each run once")
     first = sweeps[0]
-    name = first.name if first is not None else paths[0].stem
+    name = first.name if first is not None else Path(source_name(paths[0])).stem
     return check_runs(together), name, None if first is None else first.fit.error
 
 
@@ -239,15 +244,26 @@ def read_spread(texts: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def _own_store(path: Path) -> str | None:
-    """The SQLite store that the sweep wrote to, beside its results."""
+def _output_folder(first: RunsSource, name: str) -> Path:
+    if isinstance(first, TrackedRuns):
+        return Path(f"{name}{COMPARISON_SUFFIX}")
+    return first / "comparison" if first.is_dir() else first.with_name(f"{first.stem}{COMPARISON_SUFFIX}")
+
+
+def _own_store(path: RunsSource) -> str | None:
+    """The place in MLflow that the runs come from, or the SQLite store that the sweep wrote to beside its results."""
     from experiments.running import STORE_NAME
 
+    if isinstance(path, TrackedRuns):
+        return path.address
     store = path.absolute().parent / STORE_NAME
     return f"sqlite:///{store}" if path.is_dir() and store.exists() else None
 
 
-def _own_artifacts(path: Path) -> Path:
+def _own_artifacts(path: RunsSource) -> Path | None:
     from experiments.running import ARTIFACTS_NAME
 
+    if isinstance(path, TrackedRuns):
+        store = path.store_file
+        return None if store is None else store.with_name(ARTIFACTS_NAME)
     return path.absolute().parent / ARTIFACTS_NAME

@@ -11,8 +11,9 @@ import pandas as pd
 
 from experiments.background import background_of
 from experiments.findings import FRONTIER_COLUMNS
-from experiments.results import read_results
+from experiments.results import output_folder, read_results, source_name
 from scaling.export import write_json, write_tables
+from scaling.tracked import RunsSource
 
 EXPORT_VERSION = 1
 
@@ -26,19 +27,19 @@ class Format(StrEnum):
     latex = "latex"
 
 
-def export_runs(path: Path, form: Format, out: Path | None = None) -> list[Path]:
+def export_runs(path: RunsSource, form: Format, out: Path | None = None) -> list[Path]:
     """Write the runs, the frontier and the laws of a fitted results folder or table; return the files.
 
     Args:
-        path: Results folder, or a runs table that was fitted.
+        path: Results folder, runs table or experiment in MLflow, once fitted.
         form: One ``export.json``, or a file per table. LaTeX leaves the runs out: no paper prints them.
         out: Folder to write to; ``export`` in the folder of the fit if None.
 
     Raises:
         ValueError: If there are no runs, or they were not fitted yet.
     """
-    folder = path if path.is_dir() else path.with_suffix("")
     runs, sweep, records = read_results(path)
+    folder = output_folder(path, sweep)
     content = read_fits(folder, path)
     target = out or folder / "export"
     if form is Format.json:
@@ -46,7 +47,7 @@ def export_runs(path: Path, form: Format, out: Path | None = None) -> list[Path]
         whole = {
             **content,
             "export_version": EXPORT_VERSION,
-            "name": sweep.name if sweep else path.stem,
+            "name": sweep.name if sweep else Path(source_name(path)).stem,
             "runs": json.loads(runs.to_json(orient="records", double_precision=15)),
             "provenance": dict(background.provenance),
         }
@@ -57,7 +58,7 @@ def export_runs(path: Path, form: Format, out: Path | None = None) -> list[Path]
     return write_tables(tables, target, form.value)
 
 
-def read_fits(folder: Path, path: Path) -> dict[str, Any]:
+def read_fits(folder: Path, path: RunsSource) -> dict[str, Any]:
     """Read fits.json.
 
     Raises:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from experiments.terminal import say_next, working
+
 if TYPE_CHECKING:
     from experiments.answer import Answer
 
@@ -41,7 +43,7 @@ def literature(
     measure: Annotated[MeasureChoice | None, typer.Option(help="Computation; by default what the source has.")] = None,
     benchmark: Annotated[list[str] | None, typer.Option(help="Benchmark; may be repeated.")] = None,
     law: Annotated[list[str] | None, typer.Option(help="Law of the fit engine; may be repeated.")] = None,
-    runs: Annotated[list[Path] | None, typer.Option(help="Your runs, to stand beside; may be repeated.")] = None,
+    runs: Annotated[list[str] | None, typer.Option(help="Your runs, to stand beside; may be repeated.")] = None,
     show_rows: Annotated[bool, typer.Option("--rows", help="Only list the results and their papers.")] = False,
     figures: FiguresOption = None,
     as_json: JsonOption = False,
@@ -51,8 +53,10 @@ def literature(
     Example: ninthpower literature --benchmark ImageNet --runs results/digits
     """
     from experiments import literature_study
+    from scaling.tracked import runs_source
 
     table = literature_study.read_source(source)
+    sources = [runs_source(one) for one in runs or ()]
     if show_rows:
         answer = literature_study.listing(table)
     elif published:
@@ -60,18 +64,33 @@ def literature(
             raise ValueError("--as-published takes the study's own results, measures and laws; leave the others out")
         answer = literature_study.as_published(table)
     else:
-        answer = literature_study.beyond(
-            table, measure=measure.value if measure else None, names=benchmark or (), laws=law or literature_study.LAWS,
-            runs=runs or (),
-        )  # fmt: skip
+        with working("resampling papers and fitting laws") as progress:
+            answer = literature_study.beyond(
+                table, measure=measure.value if measure else None, names=benchmark or (),
+                laws=law or literature_study.LAWS, runs=sources, progress=progress,
+            )  # fmt: skip
     _say(answer, as_json)
     if figures:
-        _drawn(literature_study.draw_figures(source, table, figures, runs or ()), as_json)
+        with working("simulating Figure 1 and drawing") as progress:
+            drawn = literature_study.draw_figures(source, table, figures, sources, progress=progress)
+        _drawn(drawn, as_json)
+    if not as_json:
+        own_source = [source] if source != "published" else []
+        if show_rows or published:
+            say_next("ninthpower", "literature", *own_source)
+        elif measure != MeasureChoice.per_pass and source != "torchvision":
+            named = [option for one in (benchmark or ())[:1] for option in ("--benchmark", one)]
+            say_next("ninthpower", "project", *named, *(["--source", source] if own_source else []))
+        else:
+            say_next("ninthpower", "literature", "--as-published")
 
 
 def project(
     runs: Annotated[
-        Path | None, typer.Argument(help="A results folder or a runs table; by default published results.")
+        str | None,
+        typer.Argument(
+            help="A results folder, a runs table, or runs in MLflow (ADDRESS#EXPERIMENT); by default published results."
+        ),
     ] = None,
     target: Annotated[list[float] | None, typer.Option(help="Error to reach, a fraction; may be repeated.")] = None,
     law: Annotated[str, typer.Option(help="Law that is projected.")] = "power",
@@ -105,6 +124,7 @@ def project(
     Example: ninthpower project results/digits --target 0.01 --device H100 --region France
     """
     from experiments import projection_study
+    from scaling.tracked import runs_source
 
     bill = projection_study.Bill(device, region, utilisation, pue, year, price_halving, efficiency_doubling, grid_trend)
     if published or history:
@@ -112,18 +132,24 @@ def project(
             raise ValueError("--as-published and --history stand alone; leave the other, runs and targets out")
         answer = projection_study.as_published() if published else projection_study.history()
     elif runs is None:
-        answer = projection_study.project_literature(benchmark, source, law, target or (), bill, growth, level=level)
+        with working("fitting and resampling"):
+            answer = projection_study.project_literature(
+                benchmark, source, law, target or (), bill, growth, level=level
+            )
     else:
-        answer = projection_study.project_runs(
-            runs, law, target or (), bill, growth, cost=cost, error=error,
-            flops_per_param_example=flops_per_param_example, level=level,
-        )  # fmt: skip
+        with working("fitting and resampling"):
+            answer = projection_study.project_runs(
+                runs_source(runs), law, target or (), bill, growth, cost=cost, error=error,
+                flops_per_param_example=flops_per_param_example, level=level,
+            )  # fmt: skip
     _say(answer, as_json)
+    if not as_json:
+        say_next("ninthpower", *(["project"] if published or history else ["theory", *([runs] if runs else [])]))
 
 
 def theory(
     runs: Annotated[
-        Path | None, typer.Argument(help="A sweep whose exponents are set beside theory's; else Figure 1.")
+        str | None, typer.Argument(help="Runs whose exponents are set beside theory's; else Figure 1.")
     ] = None,
     law: Annotated[
         list[str] | None, typer.Option(help="Law in size and data fitted to the sweep; may be repeated.")
@@ -146,21 +172,33 @@ def theory(
     Example: ninthpower theory --noise 0.5 --coefficients normal
     """
     from experiments import theory_study
+    from scaling.tracked import runs_source
 
     if runs is not None:
         if figures:
             raise ValueError("--figures draws Figure 1; leave the sweep out")
-        _say(theory_study.answer_sweep(runs, laws=law or theory_study.SURFACES, error=error), as_json)
+        with working("fitting and resampling") as progress:
+            answer = theory_study.answer_sweep(
+                runs_source(runs), laws=law or theory_study.SURFACES, error=error, progress=progress
+            )
+        _say(answer, as_json)
+        if not as_json:
+            say_next("ninthpower", "project", runs)
         return
     from scaling.learners import Task
 
     task = Task(features, relevant, noise, coefficients.value)
-    answer, study = theory_study.answer_figure_one(task, penalty=penalty, n_simulations=simulations, seed=seed)
+    with working(f"simulating {simulations} data sets a case") as progress:
+        answer, study = theory_study.answer_figure_one(
+            task, penalty=penalty, n_simulations=simulations, seed=seed, progress=progress
+        )
     _say(answer, as_json)
     if figures:
         from scaling.literature.figures import draw_figure_one
 
         _drawn(draw_figure_one(study, figures), as_json)
+    if not as_json:
+        say_next("ninthpower", "literature")
 
 
 def _say(answer: Answer, as_json: bool) -> None:

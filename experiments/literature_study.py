@@ -25,6 +25,8 @@ from scaling.literature.robustness import (
     quantile_exponents,
     year_beside_compute,
 )
+from scaling.progress import Progress, silent
+from scaling.tracked import RunsSource
 
 SOURCES = ("published", "torchvision")
 LAWS = ("power", "saturating", "exponential")
@@ -89,7 +91,8 @@ def beyond(
     measure: str | None = None,
     names: Sequence[str] = (),
     laws: Sequence[str] = LAWS,
-    runs: Sequence[Path] = (),
+    runs: Sequence[RunsSource] = (),
+    progress: Progress = silent,
 ) -> Answer:
     """Every exponent the results allow, by each method, with intervals, and the backtest by year.
 
@@ -99,6 +102,7 @@ def beyond(
         names: Benchmarks; all of the measure if none.
         laws: Laws of the fit engine.
         runs: Sweeps or tables of runs whose exponents stand beside.
+        progress: Hears how many benchmarks and fits of own runs are done.
 
     Raises:
         ValueError: If the measure, a benchmark or a law is unknown.
@@ -108,7 +112,10 @@ def beyond(
         raise ValueError(f"measure is {measure!r}, but it is one of {', '.join(MEASURES)}")
     tables: dict[str, pd.DataFrame] = {}
     sentences: list[str] = []
-    for name in names or benchmarks(table, measure):
+    wanted = names or benchmarks(table, measure)
+    n_parts = len(wanted) + len(runs) * len(laws)
+    for done, name in enumerate(wanted):
+        progress(done, n_parts)
         found = exponents(table, name, measure, laws)
         tables[f"{name}: exponent of computation ({measure})"] = found
         if len(rows_of(table, name, measure)) < LEAST_RESULTS:
@@ -119,7 +126,11 @@ def beyond(
             tested = backtest_by_year(table, name, measure)
             if len(tested):
                 tables[f"{name}: root mean square error of log10(1/error) of later results"] = _wide(tested)
-    own = [_own_row(path, law) for path in runs for law in laws]
+    own = []
+    for path in runs:
+        for law in laws:
+            progress(len(wanted) + len(own), n_parts)
+            own.append(_own_row(path, law))
     if own:
         tables["your runs, exponent of their frontier"] = pd.DataFrame(own)
     return Answer(tables, tuple(sentences), {"measure": measure, "n_results": len(table)})
@@ -196,7 +207,7 @@ def _clusters_row(table: pd.DataFrame, name: str, measure: str) -> dict[str, Any
     return _row("clustered by paper", found.exponent, found.low, found.high, note)
 
 
-def _own_row(path: Path, law: str) -> dict[str, Any]:
+def _own_row(path: RunsSource, law: str) -> dict[str, Any]:
     from experiments.results import read_results
     from experiments.sweep import FitSpec
 
@@ -242,7 +253,9 @@ def _wide(tested: pd.DataFrame) -> pd.DataFrame:
     return wide.rename(columns={"compute": "by computation", "year": "by year", "none": "by their mean"})
 
 
-def draw_figures(source: str, table: pd.DataFrame, folder: Path, runs: Sequence[Path] = ()) -> list[Path]:
+def draw_figures(
+    source: str, table: pd.DataFrame, folder: Path, runs: Sequence[RunsSource] = (), *, progress: Progress = silent
+) -> list[Path]:
     """Every figure of a source; of the published results all of the page on the ninth power, Figure 1 included.
 
     The exponents by method also show torchvision's weights, where torchvision is installed, and your own runs.
@@ -265,4 +278,4 @@ def draw_figures(source: str, table: pd.DataFrame, folder: Path, runs: Sequence[
         own = {**_own_row(path, "power"), "method": "law power, works resampled", "source": str(path)}
         parts.append(pd.DataFrame([own]))
     found = pd.concat(parts, ignore_index=True)[["source", "method", "exponent", "low", "high", "note"]]
-    return [*paths, *draw_exponents(found, folder), *draw_figure_one(simulate(), folder)]
+    return [*paths, *draw_exponents(found, folder), *draw_figure_one(simulate(progress=progress), folder)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -17,23 +17,31 @@ from scaling.report.chart import axes_of
 MOST_RESAMPLES = 400
 
 
-def fit_other_axes(runs: pd.DataFrame, settings: FitSpec) -> tuple[Intervals, ...]:
+def other_axes(runs: pd.DataFrame, settings: FitSpec) -> list[tuple[str, str]]:
+    """Cost and error of every other pair of axes: every other cost, and every other error on the same cost."""
+    costs, errors = axes_of(runs, settings.cost, settings.error)
+    return [(cost, settings.error) for cost in costs[1:]] + [(settings.cost, error) for error in errors[1:]]
+
+
+def fit_other_axes(
+    runs: pd.DataFrame, settings: FitSpec, told: Callable[[], object] = lambda: None
+) -> tuple[Intervals, ...]:
     """Fit the same laws to the frontier of every other cost, and of every other error on the same cost.
 
     Args:
         runs: Runs table, chosen on validation.
         settings: What was asked for; its own pair of axes is left out.
+        told: Called after each pair of axes.
     """
-    costs, errors = axes_of(runs, settings.cost, settings.error)
-    pairs = [(cost, settings.error) for cost in costs[1:]] + [(settings.cost, error) for error in errors[1:]]
-    return tuple(
-        bootstrap(
-            runs, law=law, cost=cost, error=error, frontier=True, level=settings.level, seed=0,
-            n_resamples=min(settings.resamples, MOST_RESAMPLES),
-        )
-        for cost, error in pairs
-        for law in settings.laws
-    )  # fmt: skip
+    found = []
+    for cost, error in other_axes(runs, settings):
+        for law in settings.laws:
+            found.append(bootstrap(
+                runs, law=law, cost=cost, error=error, frontier=True, level=settings.level, seed=0,
+                n_resamples=min(settings.resamples, MOST_RESAMPLES),
+            ))  # fmt: skip
+        told()
+    return tuple(found)
 
 
 def other_axes_content(others: Sequence[Intervals]) -> list[dict[str, Any]]:

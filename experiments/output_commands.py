@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from experiments.terminal import say_next
 
 
 class FormatChoice(StrEnum):
@@ -42,12 +43,16 @@ def init(
     typer.echo(
         f"{out}: {info.n_classes} classes of {shape}, {info.n_train} examples to train on, {info.n_test} to test"
     )
-    typer.echo(f"next: {shlex.join(['ninthpower', 'plan', str(out)])}")
+    say_next("ninthpower", "plan", out)
 
 
 def export(
     runs: Annotated[
-        Path, typer.Argument(help="A results folder, or a runs table that was fitted.", show_default=False)
+        str,
+        typer.Argument(
+            help="A results folder, a runs table, or runs in MLflow (ADDRESS#EXPERIMENT), once fitted.",
+            show_default=False,
+        ),
     ],
     form: Annotated[FormatChoice, typer.Option("--format", help="One json, or a file per table.")] = FormatChoice.json,
     out: Annotated[
@@ -62,6 +67,9 @@ def export(
     Example: ninthpower export results/digits --format latex --out paper/tables
     """
     from experiments.exporting import Format, export_runs
+    from scaling.tracked import runs_source
 
-    paths = [str(path) for path in export_runs(runs, Format(form.value), out)]
+    paths = [str(path) for path in export_runs(runs_source(runs), Format(form.value), out)]
     typer.echo(json.dumps(paths, indent=1) if as_json else "\n".join(paths))
+    if not as_json:
+        say_next("open", paths[0])

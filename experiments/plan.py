@@ -6,6 +6,7 @@ measured calibration on the machine at hand; energy from the node's meter during
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from experiments.spec import TrialSpec
 from experiments.sweep import SweepSpec
 from experiments.techniques import check_options, find_technique
 from experiments.training import count_steps, make_optimizer
+from experiments.wording import bytes_text
 from experiments.workbench import Machine
+from scaling.progress import Progress, silent
 
 # Bytes per parameter while training with AdamW in fp32: weight, gradient, two moments.
 TRAINING_BYTES_PER_PARAMETER = 16
@@ -134,6 +137,44 @@ def check_sweep(sweep: SweepSpec, machine: Machine) -> None:
             raise ValueError(f"base_width is {width}, at which the learning rate is defined, but {error}") from None
 
 
+def check_memory(trials: Sequence[TrialSpec], machine: Machine, *, memory_gib: float | None = None) -> None:
+    """Refuse a trial that needs more memory than its machine has.
+
+    What it needs is counted from below: weights, gradients, optimiser, and what the forward pass keeps for the
+    backward pass.
+
+    Args:
+        trials: To run on this machine.
+        machine: Whose device they use.
+        memory_gib: What Ray reserves for a trial, where the sweep says so [GiB].
+
+    Raises:
+        ValueError: With the first such trial, what it needs and what there is.
+    """
+    there, where = _memory_bytes(machine)
+    if memory_gib is not None and memory_gib * 2**30 > there:
+        raise ValueError(
+            f"resources.memory_gib is {memory_gib:g}, but {where} has {bytes_text(there)}; ask for less, or plan and "
+            "run on a larger machine"
+        )
+    for shape, cost in shape_costs(trials, machine).items():
+        if cost.memory_bytes > there:
+            raise ValueError(
+                f"a trial of {shape.family} with width {shape.width}, depth {shape.depth} and batch_size "
+                f"{shape.batch_size} needs {bytes_text(cost.memory_bytes)} of memory, but {where} has "
+                f"{bytes_text(there)}; take a smaller width, depth or batch_size, or plan and run on a larger machine"
+            )
+
+
+def _memory_bytes(machine: Machine) -> tuple[int, str]:
+    """What the machine's device has in all, and what it is called."""
+    if machine.device != "cpu" and torch.cuda.is_available():
+        return int(torch.cuda.get_device_properties(0).total_memory), "this machine's GPU"
+    import psutil
+
+    return int(psutil.virtual_memory().total), "this machine"
+
+
 def plan_trials(
     sweep: SweepSpec, machine: Machine, *, done: Iterable[str] = (), calibration: Calibration | None = None
 ) -> list[PlannedTrial]:
@@ -179,7 +220,7 @@ def shape_costs(trials: Sequence[TrialSpec], machine: Machine) -> dict[Shape, Sh
     return {shape: _cost(shape, infos[shape.dataset]) for shape in dict.fromkeys(map(shape_of, trials))}
 
 
-def calibrate(trials: Sequence[TrialSpec], machine: Machine) -> Calibration:
+def calibrate(trials: Sequence[TrialSpec], machine: Machine, progress: Progress = silent) -> Calibration:
     """Time a few steps of the smallest, the largest and some shapes between, family by family."""
     torch.set_num_threads(machine.threads)
     costs = shape_costs(trials, machine)
@@ -187,9 +228,14 @@ def calibrate(trials: Sequence[TrialSpec], machine: Machine) -> Calibration:
     coefficients: dict[str, tuple[float, float, float]] = {}
     began = time.perf_counter()
     with EnergyAccount() as account:
-        for family in dict.fromkeys(shape.family for shape in costs):
-            chosen = _spread([shape for shape in costs if shape.family == family], costs)
-            seconds = [_time_step(shape, infos[shape.dataset], trials[0], machine) for shape in chosen]
+        families = dict.fromkeys(shape.family for shape in costs)
+        spread = {name: _spread([shape for shape in costs if shape.family == name], costs) for name in families}
+        timed, n_all = itertools.count(1), sum(map(len, spread.values()))
+        for family, chosen in spread.items():
+            seconds = []
+            for shape in chosen:
+                seconds.append(_time_step(shape, infos[shape.dataset], trials[0], machine))
+                progress(next(timed), n_all)
             coefficients[family] = _fit_step_seconds(chosen, seconds, costs)
         joules = account.read().total_joules
     watts = None if joules is None else joules / (time.perf_counter() - began)

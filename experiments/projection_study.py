@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -27,6 +26,7 @@ from scaling.prices import DEVICES, GRAMS_PER_POUND, UTILISATION, Grid, Rates, S
 from scaling.projection import Projection, project, projection_costs
 from scaling.runs import column
 from scaling.theory import law_named
+from scaling.tracked import RunsSource
 
 # What a projection starts from where the caller gives no target: half the best error, and a quarter.
 SHARES_OF_BEST = (0.5, 0.25)
@@ -99,7 +99,7 @@ def project_literature(
 
 
 def project_runs(
-    path: Path, law: str, targets: Sequence[float], bill: Bill, growth: float | None, *, cost: str | None = None,
+    path: RunsSource, law: str, targets: Sequence[float], bill: Bill, growth: float | None, *, cost: str | None = None,
     error: str | None = None, flops_per_param_example: float | None = None, level: float = 0.95,
 ) -> Answer:  # fmt: skip
     """Project the frontier of a sweep or a table of runs (its surface, for a law in size and data).

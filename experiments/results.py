@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -14,14 +15,17 @@ import pandas as pd
 from cluster.records import Record, read_record, record_path
 from experiments.background import Background
 from experiments.findings import answer
-from experiments.other_axes import fit_other_axes, other_axes_content
+from experiments.other_axes import fit_other_axes, other_axes, other_axes_content
 from experiments.sweep import FitSpec, SweepSpec, parse_sweep
+from experiments.tracked_results import read_tracked_results, tracked_name
 from scaling import backtest, bootstrap, pareto_front, read_runs
 from scaling.bootstrap import Intervals
 from scaling.export import write_json, write_runs
 from scaling.holdout import Backtest
+from scaling.progress import Progress, silent
 from scaling.runs import from_rows
 from scaling.selection import choose_on_validation
+from scaling.tracked import RunsSource, TrackedRuns
 
 TRIALS_FOLDER = "trials"
 SWEEP_FILE = "sweep.json"
@@ -53,16 +57,18 @@ class Analysis:
     report: Path
 
 
-def read_results(path: Path) -> tuple[pd.DataFrame, SweepSpec | None, list[Record]]:
-    """Read the runs of a results folder from its records, or a runs table from a file.
+def read_results(path: RunsSource) -> tuple[pd.DataFrame, SweepSpec | None, list[Record]]:
+    """Read the runs of a results folder from its records, a runs table from a file, or an experiment of MLflow's.
 
     Returns:
         The runs table, the sweep and its records; None and [] where there is only a table. Records of
         trials that the sweep no longer holds are left out.
 
     Raises:
-        ValueError: If there is nothing to read, or a file is damaged.
+        ValueError: If there is nothing to read, a file is damaged, or the tracking server does not answer.
     """
+    if isinstance(path, TrackedRuns):
+        return read_tracked_results(path)
     if not (path / SWEEP_FILE).is_file():
         return read_runs(path), None, []
     sweep = parse_sweep(json.loads((path / SWEEP_FILE).read_text(encoding="utf-8")))
@@ -74,13 +80,29 @@ def read_results(path: Path) -> tuple[pd.DataFrame, SweepSpec | None, list[Recor
     return from_rows(record["row"] for record in records), sweep, records
 
 
+def source_name(source: RunsSource) -> str:
+    """What runs are called where no sweep names them."""
+    return tracked_name(source) if isinstance(source, TrackedRuns) else source.name
+
+
+def output_folder(source: RunsSource, sweep: SweepSpec | None = None) -> Path:
+    """Where what is made of runs goes: the results folder, beside the table, or for MLflow's a folder of their name."""
+    if isinstance(source, TrackedRuns):
+        return Path(sweep.name if sweep else tracked_name(source))
+    return source if source.is_dir() else source.with_suffix("")
+
+
 def save_sweep(sweep: SweepSpec, folder: Path) -> Path:
     """Keep the sweep, as it was read, beside its results."""
     return write_json(sweep.model_dump(mode="json"), folder / SWEEP_FILE)
 
 
-def analyse(runs: pd.DataFrame, settings: FitSpec, folder: Path, *, background: Background) -> Analysis:
+def analyse(
+    runs: pd.DataFrame, settings: FitSpec, folder: Path, *, background: Background, progress: Progress = silent
+) -> Analysis:
     """Fit the frontier of some runs and write tables, fits, figures and the report into a folder.
+
+    `progress` hears how many of its parts are done: a law, a pair of axes, the backtest, the drawing.
 
     Raises:
         ValueError: If no trial finished, or the runs lack the cost or the error column.
@@ -99,21 +121,30 @@ def analyse(runs: pd.DataFrame, settings: FitSpec, folder: Path, *, background: 
     runs, not_chosen = choose_on_validation(runs)
     names: dict[str, Any] = {"cost": settings.cost, "error": settings.error}
     front = pareto_front(runs, **names)
-    fits = tuple(
-        bootstrap(runs, law=law, frontier=True, n_resamples=settings.resamples, level=settings.level, seed=0, **names)
-        for law in settings.laws
-    )
-    others = fit_other_axes(runs, settings)
+    parts = itertools.count(1)
+    n_parts = len(settings.laws) + len(other_axes(runs, settings)) + 2
+
+    def told() -> None:
+        progress(next(parts), n_parts)
+
+    fits = []
+    for law in settings.laws:
+        fits.append(bootstrap(
+            runs, law=law, frontier=True, n_resamples=settings.resamples, level=settings.level, seed=0, **names
+        ))  # fmt: skip
+        told()
+    others = fit_other_axes(runs, settings, told)
     tested = backtest(runs, settings.laws, frontier=True, **names) if len(settings.laws) > 1 else None
+    told()
     sentences = answer(everything, front, fits, tested, settings)
     paths = write_runs(everything, folder)
     paths.append(write_json(fits_content(runs, front, fits, tested, settings, others), folder / "fits.json"))
     comparison, not_compared = comparison_parts(folder, everything)
     background = replace(background, comparison=comparison, not_compared=not_compared)
-    found = Found(everything, runs, not_chosen, front, fits, others, tested, sentences, settings)
+    found = Found(everything, runs, not_chosen, front, tuple(fits), others, tested, sentences, settings)
     drawn, files = draw_all(found, background, folder / "figures")
     report = write_page(found, background, drawn, folder / "report.html")
-    return Analysis(everything, front, fits, tested, settings, sentences, (*paths, *files, report), report)
+    return Analysis(everything, front, tuple(fits), tested, settings, sentences, (*paths, *files, report), report)
 
 
 def fits_content(

@@ -24,9 +24,14 @@ def run_links(folder: Path, trial_ids: Iterable[str], *, uri: str, experiment: s
         experiment: Name of the MLflow experiment.
     """
     log = DeliveryLog(folder, uri, experiment)
-    base = uri.rstrip("/") if uri.startswith(("http://", "https://")) else LOCAL_UI
     found = {trial_id: log.find(trial_id) for trial_id in trial_ids}
-    return {name: f"{base}/#/runs/{quote(one.run_id)}" for name, one in found.items() if one is not None}
+    return {name: run_address(uri, one.run_id) for name, one in found.items() if one is not None}
+
+
+def run_address(uri: str, run_id: str) -> str:
+    """Where a run is seen: on its tracking server, or for a database where `ninthpower ui` serves it."""
+    base = uri.rstrip("/") if uri.startswith(("http://", "https://")) else LOCAL_UI
+    return f"{base}/#/runs/{quote(run_id)}"
 
 
 def experiment_links(store: Path, port: int) -> dict[str, str]:

@@ -17,17 +17,22 @@ from rich.console import Console
 
 from cluster.records import final_ids
 from experiments.background import background_of
+from experiments.dataset_facts import dataset_facts, read_facts, save_facts
 from experiments.results import (
     SWEEP_FILE,
     TRIALS_FOLDER,
     Analysis,
     analyse,
+    output_folder,
     read_results,
     save_sweep,
+    source_name,
 )
 from experiments.run_links import experiment_links
 from experiments.sweep import FitSpec, SweepSpec
+from scaling.progress import Progress, silent
 from scaling.runs import label
+from scaling.tracked import RunsSource, TrackedRuns
 
 if TYPE_CHECKING:
     from cluster.session import Resources
@@ -75,19 +80,27 @@ class FittedRuns:
     folder: Path
 
 
-def plan_sweep(sweep: SweepSpec, *, results_folder: Path, data_folder: Path | None, workers: int | None) -> SweepPlan:
+def plan_sweep(
+    sweep: SweepSpec,
+    *,
+    results_folder: Path,
+    data_folder: Path | None,
+    workers: int | None,
+    progress: Progress = silent,
+) -> SweepPlan:
     """Say what a sweep would cost, from a few seconds of measured steps.
 
     Raises:
-        ValueError: If a trial of the sweep cannot run.
+        ValueError: If a trial of the sweep cannot run, or needs more memory than this machine has.
     """
     from experiments.device import processor_name
-    from experiments.plan import calibrate, check_sweep, plan_trials, summarise
+    from experiments.plan import calibrate, check_memory, check_sweep, plan_trials, summarise
 
     machine = machine_for(sweep, data_folder)
     check_sweep(sweep, machine)
+    check_memory(sweep.trials(), machine, memory_gib=sweep.resources.memory_gib)
     began = time.perf_counter()
-    calibration = calibrate(sweep.trials(), machine)
+    calibration = calibrate(sweep.trials(), machine, progress)
     seconds = time.perf_counter() - began
     done = final_ids(results_folder / sweep.name / TRIALS_FOLDER, (trial.trial_id for trial in sweep.trials()))
     planned = plan_trials(sweep, machine, done=done, calibration=calibration)
@@ -126,15 +139,18 @@ def run_sweep(
         OSError: If the storage does not answer at the start.
     """
     from cluster.mlflow_store import without_password
-    from experiments.plan import check_sweep
+    from experiments.plan import check_memory, check_sweep
     from experiments.workbench import open_dataset
 
     folder = (results_folder / sweep.name).absolute()
     machine = machine_for(sweep, data_folder)
     check_sweep(sweep, machine)
-    for dataset in dict.fromkeys(trial.dataset for trial in sweep.trials()):
-        open_dataset(dataset, machine.data_folder, machine.cache_folder)
+    if address is None:
+        check_memory(sweep.trials(), machine)
+    names = dict.fromkeys(trial.dataset for trial in sweep.trials())
+    facts = [dataset_facts(name, open_dataset(name, machine.data_folder, machine.cache_folder)) for name in names]
     save_sweep(sweep, folder)
+    save_facts(facts, folder)
     tracker = open_tracker(sweep, results_folder, tracking_uri)
     with tracker, _mirrored(sweep, folder / TRIALS_FOLDER, storage_uri, console) as mirrors:
         outcome = run_trials_of(
@@ -239,6 +255,7 @@ def open_tracker(sweep: SweepSpec, results_folder: Path, tracking_uri: str | Non
         artifact_root=None if uri else (results / ARTIFACTS_NAME).as_uri(),
         description=sweep.description,
         tags={"sweep": sweep.name},
+        datasets=read_facts(results / sweep.name),
     )
 
 
@@ -282,15 +299,16 @@ def _resources(sweep: SweepSpec) -> Resources:
 
 
 def fit_runs(
-    path: Path,
+    path: RunsSource,
     *,
     cost: str | None = None,
     error: str | None = None,
     laws: Sequence[str] | None = None,
     out: Path | None = None,
     tracking_uri: str | None = None,
+    progress: Progress = silent,
 ) -> FittedRuns:
-    """Fit and report a results folder or a table of runs.
+    """Fit and report a results folder, a table of runs, or an experiment in MLflow.
 
     Raises:
         ValueError: If there is nothing to read, a column is missing, or a law is unknown.
@@ -300,16 +318,19 @@ def fit_runs(
     settings = (sweep.fit if sweep else FitSpec()).model_copy(
         update={name: value for name, value in asked.items() if value is not None}
     )
-    folder = out or (path if path.is_dir() else path.with_suffix(""))
-    title = f"{sweep.name if sweep else path.name}: {label(settings.error)} against {label(settings.cost)}"
-    store = f"sqlite:///{path.absolute().parent / STORE_NAME}"
-    uri = tracking_uri or (sweep.tracking.uri if sweep else None) or store
+    folder = out or output_folder(path, sweep)
+    title = f"{sweep.name if sweep else source_name(path)}: {label(settings.error)} against {label(settings.cost)}"
+    uri = tracking_uri or (sweep.tracking.uri if sweep else None) or _store_beside(path)
     background = background_of(path, sweep, records, title=title, tracking_uri=uri)
-    return FittedRuns(analyse(runs, settings, folder, background=background), folder)
+    return FittedRuns(analyse(runs, settings, folder, background=background, progress=progress), folder)
+
+
+def _store_beside(path: RunsSource) -> str:
+    return path.address if isinstance(path, TrackedRuns) else f"sqlite:///{path.absolute().parent / STORE_NAME}"
 
 
 def select_runs(
-    path: Path, *, status: str | None = None, sort: str = "train_flops", columns: Sequence[str] | None = None
+    path: RunsSource, *, status: str | None = None, sort: str = "train_flops", columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Read, filter and sort runs for people.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -12,6 +11,7 @@ from experiments.answer import Answer
 from scaling import bootstrap
 from scaling.figure_one import PUBLISHED_OBSERVATIONS, REFERENCE_OBSERVATIONS, Study, simulate
 from scaling.learners import Task, least_squares_risk
+from scaling.progress import Progress, silent
 from scaling.theory import (
     PUBLISHED_COMPUTE_EXPONENT,
     SIZE_AND_DATA_WITHOUT_E,
@@ -21,18 +21,21 @@ from scaling.theory import (
     law_named,
     measured_exponents,
 )
+from scaling.tracked import RunsSource
 
 SURFACES = ("size_and_data", SIZE_AND_DATA_WITHOUT_E.name)
 N_RESAMPLES = 1000
 
 
-def answer_figure_one(task: Task, *, penalty: float, n_simulations: int, seed: int) -> tuple[Answer, Study]:
+def answer_figure_one(
+    task: Task, *, penalty: float, n_simulations: int, seed: int, progress: Progress = silent
+) -> tuple[Answer, Study]:
     """Simulate Figure 1 and say how many observations each model needs.
 
     Raises:
         ValueError: As `scaling.figure_one.simulate`.
     """
-    study = simulate(task, penalty=penalty, n_simulations=n_simulations, seed=seed)
+    study = simulate(task, penalty=penalty, n_simulations=n_simulations, seed=seed, progress=progress)
     rows = []
     for name, needed in study.needed.items():
         # The published numbers are of the published task alone.
@@ -60,7 +63,9 @@ def answer_figure_one(task: Task, *, penalty: float, n_simulations: int, seed: i
     return Answer({title: pd.DataFrame(rows)}, sentences, study.to_dict()), study
 
 
-def answer_sweep(path: Path, *, laws: Sequence[str] = SURFACES, error: str | None = None) -> Answer:
+def answer_sweep(
+    path: RunsSource, *, laws: Sequence[str] = SURFACES, error: str | None = None, progress: Progress = silent
+) -> Answer:
     """Exponents of computation of a sweep from its exponents of size and data, by each law.
 
     Raises:
@@ -72,7 +77,8 @@ def answer_sweep(path: Path, *, laws: Sequence[str] = SURFACES, error: str | Non
     runs, sweep, _ = read_results(path)
     error = error or (sweep.fit if sweep else FitSpec()).error
     tables, sentences, content = {}, [], {}
-    for law in laws:
+    for done, law in enumerate(laws):
+        progress(done, len(laws))
         found = measured_exponents(bootstrap(runs, law_named(law), error=error, n_resamples=N_RESAMPLES))
         content[law] = found.to_dict()
         if found.exponents is None:

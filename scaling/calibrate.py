@@ -17,6 +17,7 @@ from scaling.interval import interval_bounds
 from scaling.laws import get_law
 from scaling.laws.base import Array, Law
 from scaling.points import COUNTED_ON_TEST, ROLE_COLUMNS, usable_runs
+from scaling.progress import Progress, silent
 
 LEVELS = (0.5, 0.8, 0.95)
 BEYOND = "error one decade beyond"
@@ -87,6 +88,7 @@ def calibrate(
     n_resamples: int = 400,
     levels: Sequence[float] = LEVELS,
     seed: int = 0,
+    progress: Progress = silent,
 ) -> Calibration:
     """Draw sweeps of known truth on a design, refit them, and count how often the intervals hold the truth.
 
@@ -104,6 +106,7 @@ def calibrate(
         n_resamples: Refits behind each interval.
         levels: Of the intervals.
         seed: Of the draws.
+        progress: Hears how many sweeps are done.
 
     Raises:
         ValueError: As `fit`; if the runs have no errors and no truth is given; if the law cannot be fitted.
@@ -119,6 +122,7 @@ def calibrate(
     generators = np.random.default_rng(seed).spawn(n_sweeps)
     found = []
     for number, generator in enumerate(generators):
+        progress(number, n_sweeps)
         table = design.draw(generator)
         found.append(bootstrap(table, form, n_resamples=n_resamples, seed=number, level=max(levels), **settings))
     return _summarise(form, design, found, tuple(levels))

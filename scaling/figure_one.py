@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from scaling.fit import finite
 from scaling.learners import Task, expert, flexible, lasso, oracle, ridge
+from scaling.progress import Progress, silent
 
 Array = NDArray[np.float64]
 
@@ -72,6 +73,7 @@ def simulate(
     observations: Sequence[int] = OBSERVATIONS,
     lasso_observations: Sequence[int] = LASSO_OBSERVATIONS,
     seed: int = 0,
+    progress: Progress = silent,
 ) -> Study:
     """Simulate the six models on one task.
 
@@ -82,6 +84,7 @@ def simulate(
         observations: Numbers of observations of the least-squares and ridge models.
         lasso_observations: The same of the Lasso.
         seed: The same seed gives the same study.
+        progress: Hears how many of the numbers of observations are done.
 
     Raises:
         ValueError: If the penalty is not above 0 or there are fewer than two simulations.
@@ -93,12 +96,15 @@ def simulate(
         raise ValueError(f"n_simulations is {n_simulations}, but a mean with an error needs at least 2; 1000 is usual")
     rows: list[dict[str, Any]] = []
     counts = sorted({*observations, REFERENCE_OBSERVATIONS})
-    for n in counts:
+    slow = sorted(set(lasso_observations))
+    for done, n in enumerate(counts):
+        progress(done, len(counts) + len(slow))
         rows += _least_squares_rows(task, n, n_simulations, seed)
         generator = np.random.default_rng([seed, 4, n])
         errors = ridge(task, n, n_simulations, generator, RIDGE_MULTIPLES)
         rows.append(_best("tuned ridge", n, errors, _solve_flops(n, task.n_features)))
-    for n in sorted(set(lasso_observations)):
+    for done, n in enumerate(slow, len(counts)):
+        progress(done, len(counts) + len(slow))
         rows += _lasso_rows(task, n, penalty, n_simulations, seed)
     table = pd.DataFrame(rows)
     order = {name: place for place, name in enumerate(MODELS)}

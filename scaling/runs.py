@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling.reading import read_table
+from scaling.tracked import TrackedRuns, read_tracked, runs_source
 
 Kind = Literal["text", "count", "fraction", "nonnegative", "positive"]
 
@@ -196,14 +197,23 @@ def from_rows(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return check_runs(frame[known + phases + others])
 
 
-def read_runs(path: str | Path) -> pd.DataFrame:
-    """Read a runs table from a results folder, a parquet file or a csv file.
+def read_runs(path: str | Path, experiment: str | None = None) -> pd.DataFrame:
+    """Read a runs table from a results folder, a parquet or csv file, or an experiment in MLflow.
+
+    Args:
+        path: A folder or file; or a tracking server (``http://127.0.0.1:5000``) or SQLite store (``sqlite:///PATH``),
+            which MLflow itself is not needed for. ``http://127.0.0.1:5000#EXPERIMENT`` names the experiment as well.
+        experiment: Name of the experiment in MLflow, such as ``ninthpower/digits``; may be left out where the address
+            names it or there is only one.
 
     Raises:
-        ValueError: If there is no such file, it cannot be read as a table, or a value is out of
-            range; the message names the file.
+        ValueError: If there is no such file or experiment, it cannot be read as a table, the server does not answer or
+            asks for a password, or a value is out of range; the message names the place.
     """
-    source = Path(path)
+    place = runs_source(path, experiment)
+    if isinstance(place, TrackedRuns):
+        return _read_tracked(place)
+    source = place
     if source.is_dir():
         candidates = [source / "runs.parquet", source / "runs.csv"]
         found = [candidate for candidate in candidates if candidate.exists()]
@@ -224,6 +234,14 @@ def read_runs(path: str | Path) -> pd.DataFrame:
         return check_runs(frame)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
+
+
+def _read_tracked(place: TrackedRuns) -> pd.DataFrame:
+    rows = read_tracked(place)
+    try:
+        return from_rows(rows)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
 
 
 def cell_columns(table: Container[str]) -> list[str]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +37,9 @@ def load(request: Request) -> Dataset:
         ValueError: If something does not fit; the message says what to change.
     """
     request.allow_options()
-    dataset = _imported(request.kind, request.target, request.name)()
+    function = _imported(request.kind, request.target, request.name)
+    with _naming(request.name, "could not be loaded"):
+        dataset = function()
     if not isinstance(dataset, Dataset):
         raise ValueError(
             f"{request.name!r} returned a {type(dataset).__name__}, not an experiments.data.Dataset; "
@@ -52,6 +58,8 @@ def _imported(module_name: str, function_name: str, name: str) -> Any:
         raise ValueError(
             f"{name!r}: {error}; install the package or put its folder on PYTHONPATH, on every node"
         ) from error
+    except Exception as error:  # somebody else's code: whatever it raises is said of the data set
+        raise ValueError(_sentence(name, "cannot be imported", error)) from error
     function = getattr(module, function_name, None)
     if not callable(function):
         raise ValueError(f"{name!r}: {module.__file__} has no function {function_name!r}")
@@ -60,6 +68,26 @@ def _imported(module_name: str, function_name: str, name: str) -> Any:
     except TypeError as error:
         raise ValueError(f"{name!r} is called without arguments, but: {error}") from None
     return function
+
+
+@contextmanager
+def _naming(name: str, what: str) -> Iterator[None]:
+    """Put the data set's name before whatever its own code raises, which need not know it."""
+    try:
+        yield
+    except Exception as error:  # somebody else's code: whatever it raises is said of the data set
+        raise ValueError(_sentence(name, what, error)) from error
+
+
+def _sentence(name: str, what: str, error: Exception) -> str:
+    said = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    if not isinstance(error, ValueError):
+        said = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if frame.filename not in (__file__, importlib.__file__)]
+    theirs = [frame for frame in theirs if Path(frame.filename).is_file()]
+    place = f" ({Path(theirs[0].filename).name}, line {theirs[0].lineno})" if theirs else ""
+    return f"the data set {name!r} {what}: {said}{place}; mend its function, or give --debug for the traceback"
 
 
 def _check_info(info: DatasetInfo, name: str) -> None:
@@ -107,7 +135,8 @@ def _check_part(examples: Any, part: str, info: DatasetInfo, name: str) -> None:
 def _check_images(examples: Examples, part: str, info: DatasetInfo, name: str) -> None:
     """Read the last and the first example, in this order, and see that they come as asked."""
     ends = np.array([len(examples) - 1, 0])
-    images = examples.read(ends)
+    with _naming(name, f"cannot read its {part} examples"):
+        images = examples.read(ends)
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape != (2, *info.shape):
         found = f"{images.dtype} of shape {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
         raise ValueError(

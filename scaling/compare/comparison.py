@@ -17,6 +17,7 @@ from scaling.compare.gain import Estimate, Gain, Setting, Verdict, check_setting
 from scaling.compare.sentence import break_even_sentence, break_even_text, cost_words, gain_sentence
 from scaling.compare.techniques import check_techniques, read_techniques
 from scaling.fit import finite
+from scaling.progress import Progress, silent
 
 COMPARISON_VERSION = 1
 
@@ -179,6 +180,7 @@ def compare(
     charges: Charges | None = None,
     setting: Setting | None = None,
     with_break_even: bool = True,
+    progress: Progress = silent,
 ) -> Comparison:
     """Compare the frontiers of techniques with that of a baseline, over one or several costs.
 
@@ -192,6 +194,7 @@ def compare(
         charges: Phases left out or spread, uses, prices.
         setting: Error, level, margin and the rest.
         with_break_even: Find from how many uses on each technique pays.
+        progress: Hears how many gains and break-evens are known.
 
     Raises:
         ValueError: If the baseline or a technique is not in the runs, a cost is unknown, there are
@@ -205,10 +208,17 @@ def compare(
     _check_one_dataset(table[table["technique"].isin([baseline, *names])])
     charged = charge(table, charges)
     wanted = [cost for cost in COSTS if cost not in charged.missing] if costs is None else list(dict.fromkeys(costs))
-    gains = tuple(_gain(charged, baseline, name, cost, setting) for name in names for cost in wanted)
-    paid = tuple(break_even(charged.table, baseline, name, setting) for name in names) if with_break_even else ()
+    pairs = [(name, cost) for name in names for cost in wanted]
+    n_all = len(pairs) + (len(names) if with_break_even else 0)
+    gains, paid = [], []
+    for name, cost in pairs:
+        progress(len(gains), n_all)
+        gains.append(_gain(charged, baseline, name, cost, setting))
+    for name in names if with_break_even else ():
+        progress(len(gains) + len(paid), n_all)
+        paid.append(break_even(charged.table, baseline, name, setting))
     statuses = {name: count_statuses(table, name) for name in dict.fromkeys([baseline, *names])}
-    return Comparison(baseline, gains, paid, setting, charges, statuses, charged.missing, not_chosen)
+    return Comparison(baseline, tuple(gains), tuple(paid), setting, charges, statuses, charged.missing, not_chosen)
 
 
 def _gain(charged: Charged, baseline: str, technique: str, cost: str, setting: Setting) -> Gain:

@@ -226,6 +226,56 @@ def test_the_run_of_the_sweep_is_written_over(tmp_path):
     assert read_runs(tracker.uri, "sweeps") == []
 
 
+FACTS = {
+    "name": "digits", "digest": "0123456789abcdef" * 2, "description": "Handwritten digits", "licence": "CC BY 4.0",
+    "source": "https://example.org/digits", "image_shape": [1, 8, 8], "n_classes": 10, "n_train": 1100,
+    "n_validation": 250, "n_test": 447,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"), [("https://example.org/digits", "http"), ("the copy in scikit-learn", "code")]
+)
+def test_a_run_names_its_data_set_as_mlflow_does(tmp_path, source, kind):
+    """An input that MLflow's own functions read and find: facts and a fingerprint, no data; others have none."""
+    import mlflow.data
+
+    tracker = Tracker.open(None, "inputs", folder=tmp_path, datasets={"digits": {**FACTS, "source": source}})
+    other = record(2)
+    other["row"] = {**other["row"], "dataset": "glyphs"}
+    assert tracker.deliver_missing([record(1), other]).n_delivered == 2
+
+    by_id = {run.data.tags["trial_id"]: run for run in trial_runs(tracker)}
+    assert by_id[other["trial_id"]].inputs.dataset_inputs == []
+    (found,) = by_id[record(1)["trial_id"]].inputs.dataset_inputs
+    assert (found.dataset.name, found.dataset.digest) == ("digits", FACTS["digest"])
+    assert {tag.key: tag.value for tag in found.tags} == {"mlflow.data.context": "training"}
+    assert json.loads(found.dataset.profile)["n_train"] == 1100
+    assert "[-1, 1, 8, 8]" in found.dataset.schema.replace("\\", "")
+    assert mlflow.data.get_source(found.dataset)._get_source_type() == kind
+    client, experiment_id = client_of(tracker)
+    query = f"dataset.name = 'digits' and dataset.digest = '{FACTS['digest']}' and dataset.context = 'training'"
+    assert [run.data.tags["trial_id"] for run in client.search_runs([experiment_id], query)] == [record(1)["trial_id"]]
+
+
+def test_every_trial_leads_to_the_report_of_its_sweep(tmp_path):
+    """By an address that is right before the sweep's run is written, after it, and when a new run takes its place."""
+    report = tmp_path / "report.html"
+    report.write_text("<p>k = 9</p>")
+    tracker = Tracker.open(None, "links", folder=tmp_path / "results")
+    tracker.deliver_missing([record(1)])
+    client, experiment_id = client_of(tracker)
+    for law in (None, "power", "power", "saturating"):
+        if law:
+            assert tracker.log_sweep_run("tiny", {"law": law}, {}, [report]) == ""
+            tracker.deliver_missing([record(2)])
+        (run,) = client.search_runs([experiment_id], "tags.kind = 'sweep'")
+        assert run.info.status == ("FINISHED" if law else "RUNNING")
+        address = f"(#/experiments/{experiment_id}/runs/{run.info.run_id}/artifacts/report.html)"
+        assert all(address in trial.data.tags["mlflow.note.content"] for trial in trial_runs(tracker))
+        assert [file.path for file in client.list_artifacts(run.info.run_id)] == (["report.html"] if law else [])
+
+
 def test_two_processes_may_create_the_store_at_once(tmp_path):
     """Each delivers its own trial; neither crashes on the other's tables."""
     script = (

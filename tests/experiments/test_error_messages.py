@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,12 @@ FILES = {
     "range.yaml": "name: r\ngrid: {width: {log2: [0, 8]}}\n",
     "name.yaml": "name: a b\ngrid: {width: [8]}\n",
     "password.yaml": "name: p\ngrid: {width: [8]}\ntracking: {uri: 'http://me:secret@host'}\n",
+    "raises.py": (
+        "def load():\n    raise KeyError('labels.npy')\n\ndef floats():\n    import numpy as np\n"
+        "    from experiments.data import dataset_from_arrays\n"
+        "    part = (np.zeros((9, 8, 8)), np.zeros(9, int))\n    return dataset_from_arrays('mine', part, part)\n"
+    ),
+    "torn.py": "def load(:\n",
     "value.yaml": "name: v\ngrid: {width: [8], depth: [1], n_train: [32]}\ntraining: {epochs: -1}\n",
 }
 
@@ -84,6 +91,12 @@ COMMANDS = [
     ("runs mine.csv --columns width,depht", "the runs have no column 'depht'; they have "),
     ("runs mine.csv --status done", "status is 'done'; it is one of finished, diverged, failed, stopped"),
     ("export mine.csv", "mine holds no fits.json; run ninthpower fit mine.csv first"),
+    ("fit http://127.0.0.1:9#digits", "no tracking server answers at http://127.0.0.1:9 ("),
+    ("runs sqlite:///nowhere.db", "there is no MLflow store "),
+    (
+        "compare postgresql://h/db#digits",
+        "is a database of the kind postgresql, which is read through its server; give",
+    ),
     ("ui --results nowhere", "run ninthpower sweep first, or give --results"),
     ("plan nowhere.yaml", "there is no sweep file nowhere.yaml; the sweeps that ship are "),
     ("plan typo.yaml", "unknown key 'gird'; did you mean 'grid'?"),
@@ -109,6 +122,24 @@ COMMANDS = [
     (f"plan {SMOKE} --set dataset=imagefolder:?size=64", "names no folder; write imagefolder:/path/to/folder?size=64"),
     (f"plan {SMOKE} --set dataset=imagefolder:/nowhere", "there is no folder /nowhere/train; an image folder holds "),
     (f"plan {SMOKE} --set dataset=nowhere:load", "install the package or put its folder on PYTHONPATH, on every node"),
+    (
+        f"plan {SMOKE} --set dataset=raises:load",
+        "the data set 'raises:load' could not be loaded: KeyError: 'labels.npy' (raises.py, line 2); mend its function",
+    ),
+    (
+        f"plan {SMOKE} --set dataset=raises:floats",
+        "the data set 'raises:floats' could not be loaded: train images are float64; scale them to 0..255",
+    ),
+    (
+        f"plan {SMOKE} --set dataset=torn:load",
+        "the data set 'torn:load' cannot be imported: SyntaxError: ",
+    ),
+    (
+        f"plan {SMOKE} --set grid.width=[4000000] --set grid.depth=[2]",
+        "a trial of mlp with width 4000000, depth 2 and batch_size 32 needs ",
+    ),
+    (f"sweep {SMOKE} --set grid.width=[4000000] --set grid.depth=[2]", "take a smaller width, depth or batch_size"),
+    (f"plan {SMOKE} --set resources.memory_gib=1000000", "resources.memory_gib is 1e+06, but this machine has "),
     (f"plan {SMOKE} --set family=restnet", "there is no model family 'restnet'; it is one of "),
     (f"plan {SMOKE} --set family=nowhere:build", "cannot be imported"),
     (f"plan {SMOKE} --set grid.technique=baselin", "there is no technique 'baselin'; did you mean 'baseline'?"),
@@ -129,8 +160,12 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(("line", "message"), COMMANDS, ids=[re.sub(r"\S*/", "", line) for line, _ in COMMANDS])
-def test_a_command_says_what_is_wrong_in_one_sentence(ninthpower, tmp_path, line, message):
+def test_a_command_says_what_is_wrong_in_one_sentence(ninthpower, tmp_path, monkeypatch, line, message):
     """Exit code 2, one line on standard error, nothing on standard output, no file written."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    for name in ("raises", "torn"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
@@ -255,6 +290,16 @@ def test_commands_for_people_end_with_the_next_one(ninthpower, tmp_path):
     for line, following in (
         ("fit mine.csv --law power", "next: open mine/report.html"),
         ("runs mine.csv", "next: ninthpower fit mine.csv"),
+        ("report mine.csv", "next: open mine/report.html"),
+        ("export mine.csv", "next: open mine/export/export.json"),
+        ("literature --rows", "next: ninthpower literature"),
+        ("literature --as-published", "next: ninthpower literature"),
+        ("literature --benchmark ImageNet --law power", "next: ninthpower project --benchmark ImageNet"),
+        ("project", "next: ninthpower theory"),
+        ("project --history", "next: ninthpower project"),
+        ("project mine.csv", "next: ninthpower theory mine.csv"),
+        ("theory mine.csv", "next: ninthpower project mine.csv"),
+        ("theory --simulations 2 --features 20 --relevant 2", "next: ninthpower literature"),
         ("calibrate mine.csv --law power --sweeps 3", "next: ninthpower fit mine.csv"),
         ("init mine.yaml", "next: ninthpower plan mine.yaml"),
     ):
