@@ -33,6 +33,8 @@ from cluster.records import Record
 
 logger = logging.getLogger(__name__)
 
+# A record waits so long before it is written: its worker is to have the next trial before MLflow takes the driver.
+GATHERING_SECONDS = 0.25
 FIRST_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 60.0
 
@@ -201,7 +203,7 @@ class Tracker:
         return ""
 
     def _deliver_queue(self) -> None:
-        """Deliver what arrives; after a failure wait, at first briefly, and try again what has gathered.
+        """Deliver what has arrived a moment ago; after a failure wait, at first briefly, and try what has gathered.
 
         MLflow is imported and its store opened at once: later they would take a core from the first trials.
         """
@@ -213,6 +215,8 @@ class Tracker:
             try:
                 record = self._queue.get(timeout=timeout)
                 closing = record is None
+                if record and not self._waiting:
+                    next_try = time.monotonic() + GATHERING_SECONDS
                 self._waiting.extend([record] if record else [])
             except queue.Empty:
                 pass
