@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.terminal import make_console, say_next
+from experiments.terminal import make_console, say_next, working
 
 if TYPE_CHECKING:
     from cluster.jobs import Jobs
@@ -124,7 +124,10 @@ def sync(
     incomplete = False
     folders = sweep_folders(results.absolute())
     for folder in folders:
-        synced = sync_sweep(folder, tracking_uri=tracking_uri or None, storage_uri=storage or None)
+        with working(f"delivering {folder.name}") as progress:
+            synced = sync_sweep(
+                folder, tracking_uri=tracking_uri or None, storage_uri=storage or None, progress=progress
+            )
         typer.echo(synced.sentence)
         incomplete = incomplete or bool(synced.problem)
     if incomplete:

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from experiments.results import (
 )
 from experiments.run_links import experiment_links
 from experiments.sweep import FitSpec, SweepSpec
+from experiments.terminal import working
 from scaling.progress import Progress, silent
 from scaling.runs import label
 from scaling.tracked import RunsSource, TrackedRuns
@@ -157,7 +158,8 @@ def run_sweep(
             sweep, machine, folder=folder, workers=workers, address=address, console=console, quiet=quiet,
             listeners=[tracker, *mirrors], wait_seconds=wait_seconds,
         )  # fmt: skip
-    analysis = fit_runs(folder, tracking_uri=tracking_uri).analysis
+    with nullcontext(silent) if quiet else working("fitting and drawing") as progress:
+        analysis = fit_runs(folder, tracking_uri=tracking_uri, progress=progress).analysis
     problem = deliver(tracker, sweep, folder, analysis)
     if problem:
         console.print(problem)

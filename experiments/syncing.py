@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from cluster.records import Record, read_record, record_path
 from experiments.results import SWEEP_FILE, TRIALS_FOLDER
 from experiments.sweep import SweepSpec, parse_sweep
+from scaling.progress import Progress, silent
 
 if TYPE_CHECKING:
     from cluster.storage import Storage
@@ -59,8 +61,12 @@ def sweep_folders(path: Path) -> list[Path]:
     return folders
 
 
-def sync_sweep(folder: Path, *, tracking_uri: str | None, storage_uri: str | None) -> Synced:
+def sync_sweep(
+    folder: Path, *, tracking_uri: str | None, storage_uri: str | None, progress: Progress = silent
+) -> Synced:
     """Make folder, storage and MLflow agree on one sweep, and its own run in MLflow with them.
+
+    `progress` hears how many of the records were looked at and, where need be, delivered.
 
     Raises:
         ValueError: If an address is of no kind that is written to, or a record is damaged.
@@ -74,7 +80,7 @@ def sync_sweep(folder: Path, *, tracking_uri: str | None, storage_uri: str | Non
     n_fetched, n_stored = exchange(sweep, folder / TRIALS_FOLDER, storage) if storage else (0, 0)
     records = read_sweep_records(sweep, folder)
     tracker = open_tracker(sweep, folder.parent, tracking_uri)
-    report = tracker.deliver_missing(records)
+    report = tracker.deliver_missing(_heard(records, progress))
     problem = report.problem
     if not report.n_missing and any(record["status"] == "finished" for record in records):
         try:
@@ -82,6 +88,13 @@ def sync_sweep(folder: Path, *, tracking_uri: str | None, storage_uri: str | Non
         except ValueError as error:
             problem = f"the run of the sweep itself was not written, since {error}"
     return Synced(sweep.name, len(records), report.n_delivered, report.n_missing, n_fetched, n_stored, problem)
+
+
+def _heard(records: Sequence[Record], progress: Progress) -> Iterator[Record]:
+    """The records, one by one, with a word to whoever waits before each."""
+    for number, record in enumerate(records):
+        progress(number, len(records))
+        yield record
 
 
 def exchange(sweep: SweepSpec, folder: Path, storage: Storage) -> tuple[int, int]:
