@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,7 +158,8 @@ def run_sweep(
             sweep, machine, folder=folder, workers=workers, address=address, console=console, quiet=quiet,
             listeners=[tracker, *mirrors], wait_seconds=wait_seconds,
         )  # fmt: skip
-    with nullcontext(silent) if quiet else working("fitting and drawing") as progress:
+    waiting: AbstractContextManager[Progress] = nullcontext(silent) if quiet else working("fitting and drawing")
+    with waiting as progress:
         analysis = fit_runs(folder, tracking_uri=tracking_uri, progress=progress).analysis
     problem = deliver(tracker, sweep, folder, analysis)
     if problem:
