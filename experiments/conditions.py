@@ -27,6 +27,8 @@ MOST_SPEED_CHANGE = 1.5
 # Samples of the kernel that count for a trial: from so many seconds before its start until as many after its end.
 WINDOW_SECONDS = 3.0
 LEAST_SAMPLES = 3
+# Assumed: the load of a night is that of so many stretches which have nothing to do with one another.
+STRETCHES = 8
 
 
 class Kernel(Strict):
@@ -117,7 +119,8 @@ def read_conditions(folder: Path) -> Conditions:
 def kernel_seconds_beside(records: Iterable[Record], conditions: Conditions) -> dict[str, float]:
     """Say for each trial how long a short round of the kernel took while it ran: its own unit of time [s].
 
-    A trial that ran where too few rounds were timed is left out, as is one that did not finish.
+    The arithmetic mean, as what else runs delays a trial by the sum of its turns. A trial that ran where too few rounds
+    were timed is left out, as is one that did not finish.
     """
     samples = np.array(conditions.kernel_beside).reshape(-1, 2)
     found = {}
@@ -127,8 +130,21 @@ def kernel_seconds_beside(records: Iterable[Record], conditions: Conditions) -> 
         began, ended = (dt.datetime.fromisoformat(str(record[name])).timestamp() for name in ("started_at", "ended_at"))
         near = (samples[:, 0] >= began - WINDOW_SECONDS) & (samples[:, 0] <= ended + WINDOW_SECONDS)
         if near.sum() >= LEAST_SAMPLES:
-            found[str(record["trial_id"])] = math.exp(float(np.log(samples[near, 1]).mean()))
+            found[str(record["trial_id"])] = float(samples[near, 1].mean())
     return found
+
+
+def kernel_uncertainty(base_kernels: Sequence[float], kernels: Sequence[float]) -> float:
+    """How sure the unit of time is: standard error of the log ratio of both nights' kernels.
+
+    Near 0 on a machine that does nothing else; where load comes and goes, the kernel and the trials beside it are not
+    slowed exactly alike, the less so the more it varies.
+
+    Args:
+        base_kernels, kernels: Seconds of the kernel beside each trial.
+    """
+    nights = [np.log(np.array(seconds)) for seconds in (base_kernels, kernels)]
+    return math.sqrt(sum(float(night.var()) / STRETCHES for night in nights if night.size))
 
 
 def not_comparable(

@@ -15,6 +15,7 @@ from experiments.baseline import digest_of, kept_rows, read_baseline, with_units
 from experiments.conditions import (
     Conditions,
     changes,
+    kernel_uncertainty,
     make_conditions,
     not_comparable,
     read_conditions,
@@ -154,7 +155,8 @@ def judge(
             f"{len(lost)} trials failed or were stopped, so the night is not whole; the first is {lost[0]}"
         )
     kernels = [list(pd.to_numeric(side["kernel_seconds"]).dropna()) for side in (kept, tonight)]
-    night = judge_night(pairs, setting, not_known=not_comparable(base.conditions, conditions, *kernels))
+    not_known = not_comparable(base.conditions, conditions, *kernels)
+    night = judge_night(pairs, setting, not_known=not_known, clock_error=kernel_uncertainty(*kernels))
     digest, results_hash = digest_of(baseline_path), results_digest(tonight)
     name = results.absolute().parent.name
     drifts = _drifts(night, [past for past in history if past.name != name], digest, results_hash)

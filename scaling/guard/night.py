@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -170,13 +170,16 @@ class Night:
         }  # fmt: skip
 
 
-def judge_night(pairs: Pairs, setting: NightSetting | None = None, *, not_known: Mapping[str, str]) -> Night:
+def judge_night(
+    pairs: Pairs, setting: NightSetting | None = None, *, not_known: Mapping[str, str], clock_error: float = 0.0
+) -> Night:
     """Judge tonight's trials against those of the baseline.
 
     Args:
         pairs: From `pair_trials`. Clock costs must be ratios to a reference kernel already.
         setting: How.
         not_known: Costs that cannot be compared tonight, each with the reason, such as seconds of another machine.
+        clock_error: Standard error of the log of the clock costs' unit, which all seeds have in common.
 
     Raises:
         ValueError: If no trial finished on both sides.
@@ -191,7 +194,7 @@ def judge_night(pairs: Pairs, setting: NightSetting | None = None, *, not_known:
     findings = [
         finding
         for name, part in parts.items()
-        for finding in _findings(name, part, costs, level, setting, not_known)
+        for finding in _findings(name, part, costs, level, setting, not_known, clock_error)
     ]  # fmt: skip
     worse = tuple(words for words, status in pairs.unfinished if status == "diverged")
     return Night(tuple(findings), setting, len(pairs.table), pairs.differing((*RESULTS, *STRICT_COSTS)), worse)
@@ -204,16 +207,17 @@ def _findings(
     level: float,
     setting: NightSetting,
     not_known: Mapping[str, str],
+    clock_error: float,
 ) -> list[Finding]:
     """Costs at equal error first, then the costs of the same trials."""
     grid = SeedGrid(part)
     found = [
-        _finding(technique, grid, cost, error, level, setting, not_known)
+        _finding(technique, grid, cost, error, level, setting, not_known, clock_error)
         for error in ERRORS
         for cost in FRONTIER_COSTS
         if cost in costs
     ]
-    return found + [_finding(technique, grid, cost, "", level, setting, not_known) for cost in costs]
+    return found + [_finding(technique, grid, cost, "", level, setting, not_known, clock_error) for cost in costs]
 
 
 def _finding(
@@ -224,6 +228,7 @@ def _finding(
     level: float,
     setting: NightSetting,
     not_known: Mapping[str, str],
+    clock_error: float,
 ) -> Finding:
     kind = Kind.FRONTIER if error else Kind.PRICE
     clock, strict = cost in CLOCK_COSTS, cost in STRICT_COSTS
@@ -237,6 +242,8 @@ def _finding(
         return Finding(
             technique, cost, error, kind, gates, Verdict.REFUSED, None, level, margin, reason=str(reason)
         )  # fmt: skip
+    if clock:
+        gain = replace(gain, error=math.hypot(gain.error, clock_error))
     low, high = gain.bounds(level)
     verdict = classify(low, high, margin, sure_loss_counts=not (clock or (strict and not error)))
     estimate = Estimate(math.exp(gain.value), math.exp(low), math.exp(high))

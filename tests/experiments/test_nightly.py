@@ -15,7 +15,7 @@ import pytest
 
 from cluster.records import write_record
 from experiments.baseline import Baseline, read_baseline
-from experiments.conditions import Audited, Conditions, Kernel, not_comparable, save_conditions
+from experiments.conditions import Audited, Conditions, Kernel, kernel_uncertainty, not_comparable, save_conditions
 from experiments.history import read_history
 from experiments.night_outputs import COMMENT_MARK
 from experiments.reference_kernel import kernel_beside
@@ -150,6 +150,15 @@ def test_a_machine_that_is_busy_for_half_of_the_night_is_not_a_loss(judge, night
     content = json.loads((night.folder("busy") / "night.json").read_text())
     [duration] = [one for one in content["findings"] if one["cost"] == "wall_seconds" and not one["error"]]
     assert duration["gain"]["value"] == pytest.approx(1.0, abs=0.02)
+
+
+def test_the_unit_of_time_is_as_sure_as_the_kernel_is_steady():
+    """A steady kernel is exact; two nights whose kernel varies by 10% among eight stretches leave 5% of doubt."""
+    generator = np.random.default_rng(0)
+    unsteady = [0.05 * np.exp(generator.normal(0, 0.1, 5000)) for _ in range(2)]
+
+    assert kernel_uncertainty([0.05] * 9, [0.07] * 9) == pytest.approx(0.0, abs=1e-12)
+    assert kernel_uncertainty(*unsteady) == pytest.approx(0.1 * math.sqrt(2 / 8), rel=0.05)
 
 
 def test_much_else_on_the_machine_gives_no_number(judge, night):

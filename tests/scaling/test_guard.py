@@ -109,6 +109,17 @@ def test_one_slow_night_of_the_clock_is_within_its_margin():
     assert all("reference kernels" in sentence for sentence in slow.regressions)
 
 
+def test_an_unsure_unit_of_time_makes_intervals_of_clocks_wider_and_no_others():
+    """Twice the seconds are no loss where the unit is not sure; the mean stays, FLOP and losses are not touched."""
+    pairs = pair_trials(draw(), draw(3, clock=2.0, chaos=0.01))
+    sure, unsure = (judge_night(pairs, not_known=NO_METER, clock_error=error) for error in (0.0, 0.4))
+
+    assert sure.finding("wall_seconds").verdict is Verdict.COSTS_MORE
+    assert unsure.finding("wall_seconds").verdict is Verdict.CANNOT_TELL
+    assert unsure.finding("wall_seconds").gain.value == sure.finding("wall_seconds").gain.value
+    assert unsure.finding("train_flops", "test_loss") == sure.finding("train_flops", "test_loss")
+
+
 def test_a_cost_that_cannot_be_compared_says_why():
     """No number, no verdict, the reason given."""
     finding = judge(draw()).finding("energy_joules")
