@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pandas as pd
 import psutil
@@ -41,7 +41,7 @@ def make_record(trial, number):
     """A record as a trial leaves it, with every kind of value that a row may hold."""
     status, reason = dict(enumerate(ENDINGS, 1)).get(number, ("finished", ""))
     row = identity(trial, "kinds", status, reason)
-    row |= {"n_params": 100 + number, "train_flops": 1e15 / 3 + number, "wall_seconds": 0.1 + number, "devices": 1}
+    row |= {"n_params": 100 + number, "train_flops": 4.0**number * 1e9 / 3, "wall_seconds": 0.1 + number, "devices": 1}
     row |= {
         "train_flops_train": 1e15 / 3,
         "device": "a core",
@@ -140,7 +140,7 @@ def test_a_run_that_lost_a_value_is_refused(results, tmp_path):
         other.execute("delete from latest_metrics where key = 'n_params'")
         other.commit()
     with pytest.raises(ValueError, match="in MLflow lacks a column that its tag 'columns' names"):
-        read_runs(f"sqlite:///{copy}")
+        read_runs(f"sqlite:///{copy}#ninthpower/kinds")
 
 
 def multiply(store, times):
@@ -189,7 +189,8 @@ def server(results, tmp_path):
         yield f"http://127.0.0.1:{port}"
     finally:
         for child in psutil.Process(running.pid).children(recursive=True):
-            child.kill()
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
         running.kill()
         running.wait()
 
