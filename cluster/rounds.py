@@ -87,7 +87,7 @@ def _run_rounds(sweep: dict[str, Any], ear: DriverEar, limits: Limits, scratch: 
 def _tuner(sweep: dict[str, Any], indices: list[int], ear: DriverEar, limits: Limits, scratch: Path) -> Any:
     from ray import tune
 
-    from cluster.trainable import InOrder, StopEarly, TrialActor
+    from cluster.trainable import InOrder, NoProgress, StopEarly, TrialActor
 
     sweep = {**sweep, "may_postpone": ear.may_postpone}
     trainable = tune.with_resources(tune.with_parameters(TrialActor, sweep=sweep), _bundle(limits))
@@ -105,7 +105,7 @@ def _tuner(sweep: dict[str, Any], indices: list[int], ear: DriverEar, limits: Li
             name="sweep",
             storage_path=str(scratch),
             verbose=0,
-            callbacks=[ear],
+            callbacks=[ear, NoProgress()],
             stop=StopEarly(ear),
             # A class's last state would be saved by default; there is none worth saving.
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),

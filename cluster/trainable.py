@@ -13,9 +13,11 @@ from typing import Any
 
 import ray
 from ray import cloudpickle, tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 
 from cluster.attempt import failed_record, prepare_worker, record_text
+from cluster.forgetting import Forgetter
 from cluster.keeper import with_retries
 from cluster.postponed import Postponed, postponement, ran_out_of_memory
 from cluster.records import Record, final_record, read_record, record_path, write_record
@@ -75,14 +77,26 @@ class InOrder(FIFOScheduler):
         super().__init__()
         self._place_for_all = place_for_all
         self._starting: set[str] = set()
+        self._forgetter = Forgetter()
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Hear of a new trial, or of one whose worker died."""
         del tune_controller
         self._starting.discard(trial.trial_id)
 
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Let a trial go that has its record."""
+        del result
+        self._starting.discard(trial.trial_id)
+        self._forgetter.note(tune_controller, trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Let a trial go whose worker died, unless it gets another."""
+        self._forgetter.note(tune_controller, trial)
+
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """Return the next trial, or None if none waits."""
+        self._forgetter.forget()
         waiting = [trial for trial in tune_controller.get_live_trials() if trial.status == "PENDING"]
         fresh = [trial for trial in waiting if trial.trial_id not in self._starting]
         candidates = (fresh or waiting) if self._place_for_all else waiting
@@ -256,6 +270,16 @@ class DriverEar(tune.Callback):
 
     def _request(self, trial: Any) -> TrialRequest:
         return self._requests[trial.config["index"]]
+
+
+class NoProgress(TrialProgressCallback):
+    """Stand in for Tune's own progress on the screen, which remembers every trial even where it prints nothing."""
+
+    def log_result(self, trial: Any, result: dict[str, Any], error: bool = False) -> None:
+        """Print nothing and remember nothing."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Remember nothing."""
 
 
 class StopEarly(tune.Stopper):
