@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import experiments.images
 import experiments.training
@@ -18,6 +19,7 @@ from cluster.records import read_records, write_record
 from experiments.baseline import make_baseline
 from experiments.conditions import make_conditions, save_conditions
 from experiments.nightly import judge
+from experiments.nightly_command import SHIPPED_SWEEP
 from experiments.reference_kernel import KernelSample, KernelTiming
 from experiments.results import TRIALS_FOLDER, save_sweep
 from experiments.sweep import parse_sweep
@@ -28,15 +30,17 @@ from experiments.workbench import Machine
 pytestmark = pytest.mark.slow
 MACHINE = Machine(device="cpu", threads=1)
 KERNEL = KernelTiming(0.2, 1.1, None, "unknown")
-# The cheap part of the sweep that ships, with half its seeds.
-SWEEP = {
-    "name": "guarded", "dataset": "digits", "family": "mlp",
-    "points": [
-        {"width": width, "depth": 2, "n_train": n_train, "seed": list(range(12))}
-        for width, n_train in ((12, 130), (24, 270), (48, 550))
-    ],
-    "training": {"epochs": 14, "batch_size": 32, "learning_rate": 0.015, "base_width": 32, "weight_decay": 0.4},
-}  # fmt: skip
+N_SEEDS = 12
+
+
+def shipped_with_fewer_seeds():
+    """The sweep that ships, with a quarter of its seeds."""
+    content = yaml.safe_load(SHIPPED_SWEEP.read_text(encoding="utf-8"))
+    points = [{**point, "seed": point["seed"][:N_SEEDS]} for point in content["points"]]
+    return {**content, "name": "guarded", "points": points}
+
+
+SWEEP = shipped_with_fewer_seeds()
 TINY = {
     **SWEEP,
     "points": [{"width": width, "depth": 1, "n_train": 60 * width, "seed": [0, 1, 2]} for width in (2, 8)],
