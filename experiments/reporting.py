@@ -25,6 +25,7 @@ FIGURE_INCHES = (7.2, 4.6)
 SQUARE_INCHES = (5.6, 5.0)
 SURFACE = "size_and_data"
 BUDGETS = 5
+BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,14 @@ class _Drawing:
 
 
 def _drawings(found: Found, curves: pd.DataFrame) -> list[_Drawing]:
-    drawings = [_against_cost(found), *_over_the_grid(found), *_backtest(found), *_split(found), *_fan(found)]
+    drawings = [
+        _against_cost(found),
+        *_by_technique(found),
+        *_over_the_grid(found),
+        *_backtest(found),
+        *_split(found),
+        *_fan(found),
+    ]
     if not curves.empty:
         drawings.append(_training_curves(curves))
     if "energy_joules" in found.everything.columns and found.everything["energy_joules"].notna().any():
@@ -112,6 +120,20 @@ def _against_cost(found: Found) -> _Drawing:
         figures.error_against_cost_table(found.runs, found.front, found.fits, **names),
         lambda axes: figures.plot_error_against_cost(axes, found.runs, found.front, found.fits, **names),
     )
+
+
+def _by_technique(found: Found) -> list[_Drawing]:
+    settings, names = found.settings, {"cost": found.settings.cost, "error": found.settings.error}
+    if "technique" not in found.runs.columns or found.runs["technique"].nunique() < 2:
+        return []
+    table = figures.technique_frontiers(found.runs, **names)
+    return [_Drawing(
+        "technique_frontiers", "The frontier of each technique",
+        f"{label(settings.error).capitalize()} against {label(settings.cost)}: means over seeds of the cells that no "
+        "other of the same technique beats in both; bars reach from the best to the worst seed. Whether a difference "
+        "is more than chance, the comparison of techniques says.",
+        table, lambda axes: figures.plot_technique_frontiers(axes, found.runs, **names),
+    )]  # fmt: skip
 
 
 def _over_the_grid(found: Found) -> list[_Drawing]:
@@ -154,6 +176,10 @@ def _split(found: Found) -> list[_Drawing]:
     """IsoFLOP curves and the best split, where the runs determine a surface in size and data."""
     runs, error = found.runs, found.settings.error
     needed = ("n_params", "n_train", "train_flops")
+    techniques = set(runs["technique"].dropna()) if "technique" in runs.columns else set()
+    if len(techniques) > 1 and BASELINE in techniques:
+        # One surface is one way of training.
+        runs = runs[runs["technique"] == BASELINE]
     if not all(name in runs.columns and runs[name].nunique() > 2 for name in needed):
         return []
     positive = runs[(runs["n_params"] > 0) & (runs["n_train"] > 0) & (runs["train_flops"] > 0)]
@@ -166,11 +192,12 @@ def _split(found: Found) -> list[_Drawing]:
     budgets = np.geomspace(low, high, BUDGETS)
     grid = np.geomspace(spent.min(), spent.max(), 40)
     table = figures.allocation_table(surface, grid, flops_per_param_example=k)
+    whose = "the baseline's runs" if len(techniques) > 1 and BASELINE in techniques else "the runs"
     law = f"{surface.fit.equation}; training took {k:.3g} FLOP per parameter and example (median)."
     return [
         _Drawing(
             "isoflop", "Size against data at equal compute",
-            f"Curves of the fitted surface with the runs within a quarter of each budget. {law}", table,
+            f"Curves of the surface fitted to {whose}, with those within a quarter of each budget. {law}", table,
             lambda axes: figures.plot_isoflop(axes, surface.fit, budgets, flops_per_param_example=k, runs=positive),
         ),
         _Drawing(

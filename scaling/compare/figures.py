@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from scaling.compare.comparison import Comparison
 from scaling.compare.gain import Gain, Verdict
 from scaling.compare.sentence import cost_words
 from scaling.figures import PALETTE, style
+from scaling.figures.style import say_instead
 
 MOST_COLUMNS = 3
 ROW_INCHES = 0.32
@@ -26,6 +26,7 @@ PANEL_INCHES = (3.4, 1.0)
 # Least room beside the intervals, as a factor, so that 1 and its margin are always there.
 LEAST_REACH = 1.15
 MOST_TICKS = 5
+MOST_FINE_TICKS = 7
 FINE_TICKS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.6, 1.8, 2.0)
 # Full, hollow and dashed read in grey as well.
 _MARKS = {
@@ -50,6 +51,9 @@ def plot_gains(axes: Axes, gains: Sequence[Gain]) -> Axes:
     Returns:
         The axes.
     """
+    axes.set_title(cost_words(gains[0].cost), fontsize=9, loc="left")
+    if all(gain.gain is None for gain in gains):
+        return say_instead(axes, f"no technique has a number; {gains[0].technique}: {gains[0].reason}", columns=48)
     axes.set_xscale("log")
     margin = gains[0].margin
     axes.axvspan(1 / (1 + margin), 1 + margin, color="#dddddd", linewidth=0, zorder=0)
@@ -59,7 +63,7 @@ def plot_gains(axes: Axes, gains: Sequence[Gain]) -> Axes:
         if gain.gain is None:
             axes.annotate(
                 "no number", (0.5, place), xycoords=("axes fraction", "data"), ha="center", va="center", fontsize=7,
-                color="#555555",
+                color="#555555", bbox={"fc": "white", "ec": "none", "pad": 1},
             )  # fmt: skip
             continue
         mark, edge, face = _MARKS[gain.verdict]
@@ -71,7 +75,6 @@ def plot_gains(axes: Axes, gains: Sequence[Gain]) -> Axes:
         drawn.add(gain.verdict)
     axes.set_yticks(range(len(gains)), [gain.technique for gain in gains])
     axes.set_ylim(len(gains) - 0.5, -0.5)
-    axes.set_title(cost_words(gains[0].cost), fontsize=9, loc="left")
     axes.grid(visible=False, axis="y")
     _factor_axis(axes, gains)
     return axes
@@ -115,12 +118,7 @@ def plot_lifetime(axes: Axes, found: BreakEven) -> Axes:
     """
     axes.set_title(found.technique, fontsize=9, loc="left")
     if found.curve is None:
-        axes.text(
-            0.5, 0.5, textwrap.fill(found.reason, 44), transform=axes.transAxes, ha="center", va="center", fontsize=7
-        )
-        axes.set_xticks([])
-        axes.set_yticks([])
-        return axes
+        return say_instead(axes, found.reason, columns=44, fontsize=7)
     axes.set_xscale("log")
     axes.set_yscale("log")
     curve = found.curve
@@ -134,7 +132,7 @@ def plot_lifetime(axes: Axes, found: BreakEven) -> Axes:
         axes.plot(known["uses"], known[arm], color=colour, lw=1.6, dashes=dashes, label=name)
     _draw_break_even(axes, found)
     axes.set_xlabel("uses (inferences)")
-    axes.set_ylabel(f"lifetime compute [FLOP] at error {found.at_error:.2g}")
+    axes.set_ylabel(f"lifetime compute [FLOP] at error {found.at_error:.2g}", fontsize=8)
     axes.legend(loc="upper left", fontsize=8)
     return axes
 
@@ -182,11 +180,21 @@ def _factor_axis(axes: Axes, gains: Sequence[Gain]) -> None:
     step = max(1, math.ceil(math.log2(high / low) / MOST_TICKS))
     ticks = [2.0**power for power in range(-20 * step, 21 * step, step) if low <= 2.0**power <= high]
     if len(ticks) < 3:
-        ticks = [tick for tick in FINE_TICKS if low <= tick <= high]
+        ticks = _spread([tick for tick in FINE_TICKS if low <= tick <= high], (high / low) ** (1 / MOST_FINE_TICKS))
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}x"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _spread(ticks: Sequence[float], least: float) -> list[float]:
+    """Of ordered ticks, 1 and those that are at least a factor apart from the tick kept before them and from 1."""
+    kept: list[float] = []
+    for tick in ticks:
+        near_one = tick != 1.0 and max(tick, 1 / tick) < least
+        if not near_one and (not kept or tick / kept[-1] >= least):
+            kept.append(tick)
+    return kept
 
 
 def _legend(figure: Figure, grid: np.ndarray) -> None:

@@ -9,6 +9,7 @@ from scaling.figures.fan import fan_table, plot_fan
 from scaling.figures.grid import plot_heat_map, plot_slices, slice_table
 from scaling.figures.holdout import backtest_table, plot_backtest
 from scaling.figures.style import PALETTE, axis_label, column_kind, drawable, log_axis, save_figure, style
+from scaling.figures.techniques import plot_technique_frontiers, technique_frontiers
 
 __all__ = [
     "PALETTE",
@@ -32,8 +33,10 @@ __all__ = [
     "plot_heat_map",
     "plot_isoflop",
     "plot_slices",
+    "plot_technique_frontiers",
     "plot_training_curves",
     "save_figure",
     "slice_table",
     "style",
+    "technique_frontiers",
 ]

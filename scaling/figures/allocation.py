@@ -67,8 +67,8 @@ def plot_allocation(axes: Axes, intervals: Intervals, flops: np.ndarray, *, flop
             table["train_flops"], table[f"{name}_low"], table[f"{name}_high"], color=colour, alpha=0.18, linewidth=0
         )
         axes.plot(table["train_flops"], table[name], color=colour, ls=DASHES[place], lw=1.6, label=words)
-    axes.set_ylabel("best number")
-    axes.legend(loc="upper left", fontsize=8)
+    axes.set_ylabel("best number of parameters or examples")
+    axes.legend(loc="upper left", fontsize=8, title=f"with {intervals.level:.0%} bands", title_fontsize=8)
     return axes
 
 

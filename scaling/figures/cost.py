@@ -19,10 +19,12 @@ from scaling.figures.style import (
     has_band,
     log_axis,
     mark_size,
+    ring_size,
 )
 
 if TYPE_CHECKING:
     from scaling.bootstrap import Intervals
+    from scaling.fit import Fit
 
 # Exponents k drawn for comparison: the floor of theory and the one of Thompson et al. 2020.
 REFERENCE_EXPONENTS = (4, 9)
@@ -43,7 +45,7 @@ def plot_error_against_cost(
         axes: Where to draw; both axes become logarithmic.
         runs: Runs table. Trials that did not finish have no error and are not drawn.
         front: The frontier, as `scaling.pareto_front` returns it for the same columns.
-        intervals: Bootstrapped fits; those that did not converge are not drawn.
+        intervals: Bootstrapped fits; of those that did not converge the legend says that they are refused.
         cost: Cost column.
         error: Error column. An error of exactly 0 is drawn, as a triangle, at half an example.
 
@@ -55,11 +57,14 @@ def plot_error_against_cost(
     log_axis(axes, "y", error)
     points = _draw_trials(axes, shown, cost, error)
     axes.plot(
-        front[cost], front[error].clip(lower=shown[error].min()), "o", mfc="none", mec="black", ms=6, mew=1.1,
-        label="frontier (means over seeds)", zorder=4,
+        front[cost], front[error].clip(lower=shown[error].min()), "o", mfc="none", mec="black", mew=1.1,
+        ms=ring_size(len(front)), label="frontier (means over seeds)", zorder=4,
     )  # fmt: skip
     for place, fitted in enumerate(one for one in intervals if one.fit.converged):
         _draw_law(axes, fitted, PALETTE[1 + place % 6], DASHES[place % len(DASHES)])
+    for fitted in intervals:
+        if not fitted.fit.converged:
+            axes.plot([], [], " ", label=f"{fitted.fit.law} law: refused ({_in_short(fitted.fit)})")
     # The trials say how far the picture goes; a wide band may leave it.
     axes.set_ylim(*_room(shown[error]))
     _draw_reference_slopes(axes, front, cost, error)
@@ -122,6 +127,10 @@ def _draw_law(axes: Axes, fitted: Intervals, colour: str, dashes: Any) -> None:
     elif not has_band(fitted):
         words += ", no interval"
     axes.plot(grid, fitted.fit.predict(grid), color=colour, lw=1.6, ls=dashes, label=words)
+
+
+def _in_short(fitted: Fit) -> str:
+    return fitted.status.name.lower().replace("_", " ")
 
 
 def _draw_reference_slopes(axes: Axes, front: pd.DataFrame, cost: str, error: str) -> None:

@@ -46,9 +46,12 @@ def plot_energy(axes: Axes, runs: pd.DataFrame) -> Axes:
         paint = {"c": hue[part.index], "cmap": "cividis_r", "norm": norm} if hue is not None else {"color": "#0072B2"}
         drawn = axes.scatter(
             part["train_flops"], part["energy_joules"], s=mark_size(len(known)) + 6, marker=marker, linewidths=0,
-            alpha=0.8, label=f"{name}, {len(part)} trials", **paint,
+            alpha=0.8, **paint,
         )  # fmt: skip
         drawn.set_rasterized(len(known) > MOST_VECTOR_MARKS)
+        # A mark of its own: that of the scatter has the colour of whichever trial is first.
+        key = "#0072B2" if hue is None else "#555555"
+        axes.plot([], [], marker, color=key, mew=0, ms=5, label=f"{name}, {len(part)} trials")
     _efficiency_lines(axes, known)
     if norm is not None and drawn is not None:
         bar = axes.figure.colorbar(drawn, ax=axes, pad=0.06)
@@ -75,9 +78,11 @@ def _efficiency_lines(axes: Axes, known: pd.DataFrame) -> None:
     limits = axes.get_ylim()
     for power in range(int(np.floor(np.log10(rate.min()))), int(np.ceil(np.log10(rate.max()))) + 1, EFFICIENCY_STEP):
         axes.plot(ends, ends / 10.0**power, color="#888888", lw=0.8, dashes=(1, 2), zorder=1)
-        if limits[0] <= ends[1] / 10.0**power <= limits[1]:
+        # A line that leaves the picture at its top is named there.
+        leaves = min(ends[1], limits[1] * 10.0**power)
+        if leaves > ends[0] and limits[0] <= leaves / 10.0**power:
             axes.annotate(
-                f"$10^{{{power}}}$ FLOP/J", (ends[1], ends[1] / 10.0**power), xytext=(3, 0),
+                f"$10^{{{power}}}$ FLOP/J", (leaves, leaves / 10.0**power), xytext=(3, 0),
                 textcoords="offset points", fontsize=7, va="center", color="#555555", annotation_clip=False,
             )  # fmt: skip
     axes.set_ylim(limits)

@@ -7,9 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from scaling.bootstrap import Intervals
-from scaling.figures.style import PALETTE, has_band, log_axis, say_instead
+from scaling.figures.style import DASHES, PALETTE, has_band, log_axis, ring_size, say_instead
 
 LEVELS = (0.95, 0.8, 0.5)
+# Tints of one blue, not one blue laid over itself: each band is then the colour that the legend says.
+TINTS = ("#d9e9f3", "#a9cee5", "#6fadd3")
 FAN_POINTS = 80
 
 
@@ -44,23 +46,28 @@ def plot_fan(axes: Axes, intervals: Intervals, *, decades: float = 2.0) -> Axes:
     table = fan_table(intervals, decades=decades)
     log_axis(axes, "x", fitted.cost)
     log_axis(axes, "y", fitted.error)
-    for level, alpha in zip(LEVELS, (0.15, 0.22, 0.32), strict=True):
+    for level, tint in zip(LEVELS, TINTS, strict=True):
         name = round(100 * level)
         axes.fill_between(
-            table[fitted.cost], table[f"low_{name}"], table[f"high_{name}"], color=PALETTE[1], alpha=alpha, linewidth=0,
+            table[fitted.cost], table[f"low_{name}"], table[f"high_{name}"], color=tint, linewidth=0,
             label=f"{name}% of resampled laws",
         )  # fmt: skip
     inside = table["decades_beyond"] == 0
-    axes.plot(table.loc[inside, fitted.cost], table.loc[inside, fitted.error], color=PALETTE[1], lw=1.6)
+    axes.plot(table.loc[inside, fitted.cost], table.loc[inside, fitted.error], color=PALETTE[1], lw=1.6, label="law")
+    axes.plot(table.loc[~inside, fitted.cost], table.loc[~inside, fitted.error], color=PALETTE[1], lw=1.2, ls=DASHES[1])
     points = fitted.points
-    axes.plot(np.exp(points.x[0]), np.exp(points.y), "o", mfc="none", mec="black", ms=5, label="points fitted")
+    axes.plot(
+        np.exp(points.x[0]), np.exp(points.y), "o", mfc="none", mec="black", ms=ring_size(points.y.size),
+        label="points fitted",
+    )  # fmt: skip
     axes.axvline(fitted.cost_range[1], color="#555555", lw=1, dashes=(1, 2))
     axes.annotate(
         "end of the data", (fitted.cost_range[1], 0.98), xycoords=("data", "axes fraction"), xytext=(3, 0),
         textcoords="offset points", fontsize=8, va="top", color="#555555",
     )  # fmt: skip
     # The central law says how deep the picture goes: a lower end at 0 would make it bottomless.
-    axes.set_ylim(bottom=float(table[fitted.error].min()) / 4)
+    deepest = float(table[fitted.error].min())
+    axes.set_ylim(bottom=max(float(table[f"low_{round(100 * LEVELS[0])}"].min()) / 1.6, deepest / 4))
     axes.legend(loc="lower left", fontsize=8)
     return axes
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 from matplotlib import colors
@@ -14,6 +16,7 @@ from scaling.points import cluster_labels
 # Numbers are written into a heat map of up to this many fields.
 MOST_NUMBERS = 110
 MOST_LINES = 8
+MOST_TICKS = 10
 
 
 def slice_table(runs: pd.DataFrame, along: str, by: str, error: str = "test_error") -> pd.DataFrame:
@@ -74,10 +77,13 @@ def plot_heat_map(
     axes.set_ylabel(axis_label(y))
     if values.size <= MOST_NUMBERS:
         _write_numbers(axes, values, norm, error)
-    bar = axes.figure.colorbar(shown, ax=axes, pad=0.01)
-    bar.set_label(axis_label(error))
-    if column_kind(error) == "fraction":
-        percent_bar(bar)
+    if norm is None:
+        axes.set_title(axis_label(error) + (" [%]" if column_kind(error) == "fraction" else ""), fontsize=9)
+    else:
+        bar = axes.figure.colorbar(shown, ax=axes, pad=0.01)
+        bar.set_label(axis_label(error))
+        if column_kind(error) == "fraction":
+            percent_bar(bar)
     return axes
 
 
@@ -123,7 +129,7 @@ def _whole_ticks(axes: Axes, values: pd.Series) -> None:
 
 def _ticks(axes: Axes, grid: pd.DataFrame) -> None:
     for axis, values in ((axes.xaxis, grid.columns), (axes.yaxis, grid.index)):
-        stride = max(1, len(values) // 10)
+        stride = max(1, math.ceil(len(values) / MOST_TICKS))
         places = list(range(0, len(values), stride))
         axis.set_ticks(places, [f"{values[place]:g}" for place in places])
 

@@ -58,7 +58,11 @@ def plot_backtest(axes: Axes, tested: Backtest, *, error: str = "test_error") ->
     axes.set_ylim(low, high)
     axes.set_xlabel(f"measured {axes.get_xlabel()}")
     axes.set_ylabel(f"predicted {axes.get_ylabel()}")
-    axes.legend(loc="upper left", fontsize=8, title=f"fitted up to a cost of {cut:.2g}", title_fontsize=8)
+    # Above the axes: marks and bars fill every corner inside.
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2, fontsize=8, alignment="left",
+        title=f"fitted up to a cost of {cut:.2g}; bars: {tested.level:.0%} bands", title_fontsize=8,
+    )  # fmt: skip
     return axes
 
 

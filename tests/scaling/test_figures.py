@@ -12,6 +12,7 @@ from scaling.figures import (
     axis_label,
     drawable,
     error_against_cost_table,
+    log_axis,
     plot_error_against_cost,
     save_figure,
     style,
@@ -43,7 +44,7 @@ def draw(table, front, intervals):
     with rc_context(style()):
         figure = Figure(figsize=(6, 4))
         axes = plot_error_against_cost(figure.add_subplot(), table, front, intervals)
-        figure.canvas.draw()
+        figure.draw_without_rendering()
     return figure, axes
 
 
@@ -102,14 +103,34 @@ def test_an_error_of_zero_is_lifted_for_drawing_and_kept_in_the_numbers():
 
 
 def test_without_a_converged_fit_the_points_are_drawn_alone():
-    """A refused law leaves no line."""
+    """A refused law leaves no line; the legend says that it was refused, and how."""
     table = runs(2)
     table["trial_id"] = [f"t{number}" for number in table.index]
     intervals = [bootstrap(table, law="saturating", frontier=True, n_resamples=100)]
     assert not intervals[0].fit.converged
     _, axes = draw(table, pareto_front(table), intervals)
 
-    assert not [line for line in axes.lines if "law" in str(line.get_label())]
+    assert not [line for line in axes.lines if "law" in str(line.get_label()) and len(line.get_xdata())]
+    words = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert f"saturating law: refused ({intervals[0].fit.status.name.lower().replace('_', ' ')})" in words
+
+
+@pytest.mark.parametrize(("low", "high"), [(3e-4, 4e12), (4e6, 2.5e7), (0.3, 0.9)])
+def test_tick_labels_are_the_numbers_they_stand_at(low, high):
+    """Read back digit by digit; over less than a decade the ticks between powers are labelled too."""
+    with rc_context(style()):
+        axes = Figure().add_subplot()
+        log_axis(axes, "x", "train_flops")
+        axes.set_xlim(low, high)
+        axes.figure.draw_without_rendering()
+    ticks = [*axes.xaxis.get_major_ticks(), *axes.xaxis.get_minor_ticks()]
+    named = [(tick.get_loc(), tick.label1.get_text()) for tick in ticks if tick.label1.get_text()]
+
+    assert len([place for place, _ in named if low <= place <= high]) >= 2
+    for place, words in named:
+        factor, _, power = words.rpartition("10")
+        power = power.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
+        assert float(factor.rstrip("×") or 1) * 10.0 ** int(power) == pytest.approx(place)
 
 
 def test_sizes_that_are_unknown_or_all_alike_need_no_scale(fitted):

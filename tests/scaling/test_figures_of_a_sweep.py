@@ -37,7 +37,7 @@ def draw(plot, *arguments, **keywords):
     with rc_context(figures.style()):
         figure = Figure(figsize=(6, 4))
         axes = plot(figure.add_subplot(), *arguments, **keywords)
-        figure.canvas.draw()
+        figure.draw_without_rendering()
     return axes
 
 
@@ -125,6 +125,53 @@ def test_the_backtest_draws_the_middle_cut_around_the_diagonal(runs):
     assert axes.get_xlim() == axes.get_ylim()
 
 
+def test_the_frontier_of_each_technique_is_that_of_its_own_runs(runs):
+    """As drawn, with bars to the best and the worst seed; an error of 0 counts in the mean."""
+    better = runs.assign(
+        technique="pruning", trial_id=runs["trial_id"] + "p", cell=runs["cell"] + "p", test_error=runs["test_error"] / 2
+    )
+    better.loc[better.index[-1], "test_error"] = 0.0
+    both = pd.concat([better, runs.assign(technique="baseline")], ignore_index=True)
+    table = figures.technique_frontiers(both)
+    axes = draw(figures.plot_technique_frontiers, both)
+
+    assert [container.get_label() for container in axes.containers] == ["baseline", "pruning"]
+    for container, part in zip(axes.containers, (runs, better), strict=True):
+        own = table[table["technique"] == container.get_label()]
+        means = part.groupby("cell")[["train_flops", "test_error"]].mean().sort_values(["train_flops", "test_error"])
+        kept = means[means["test_error"] <= means["test_error"].cummin()]
+        assert own[["train_flops", "test_error"]].to_numpy() == pytest.approx(kept.to_numpy())
+        assert container.lines[0].get_ydata() == pytest.approx(own["test_error"].to_numpy())
+        assert (own["least"] <= own["test_error"]).all()
+        assert (own["test_error"] <= own["most"]).all()
+    assert table["least"].min() == 0.0
+
+
+def test_no_two_of_twenty_four_techniques_look_alike(runs):
+    """Colour, mark and dash together; without the colour mark and dash still tell most apart."""
+    many = [runs.assign(technique=f"t{number:02d}", trial_id=runs["trial_id"] + f"-{number}") for number in range(24)]
+    axes = draw(figures.plot_technique_frontiers, pd.concat(many, ignore_index=True))
+    lines = [container.lines[0] for container in axes.containers]
+
+    assert len(lines) == 24
+    assert len({(line.get_color(), line.get_marker(), str(line._dash_pattern)) for line in lines}) == 24
+
+
+def test_of_many_curves_some_are_drawn_and_the_envelope_is_that_of_all():
+    """The legend counts them."""
+    curves = pd.DataFrame({
+        "trial_id": np.repeat([f"t{number}" for number in range(1000)], 2),
+        "train_flops": np.repeat(np.geomspace(1e6, 1e9, 1000), 2) * np.tile([0.5, 1.0], 1000),
+        "validation_error": np.repeat(np.geomspace(0.9, 0.01, 1000), 2),
+    })  # fmt: skip
+    axes = draw(figures.plot_training_curves, curves)
+    envelope = next(line for line in axes.lines if line.get_label() == "envelope")
+
+    assert len(axes.collections[0].get_segments()) == 300
+    assert axes.collections[0].get_label() == "300 of 1,000 trials"
+    assert min(envelope.get_ydata()) == pytest.approx(0.01)
+
+
 def test_energy_is_drawn_where_it_is_known_and_counted_where_not(runs):
     """Unknown energy is neither a point nor zero."""
     table = runs.copy()
@@ -160,7 +207,7 @@ def test_a_figure_without_anything_to_draw_says_why(runs):
         (figures.plot_backtest, untested, "too few budgets"),
         (figures.plot_training_curves, pd.DataFrame(), "no trial kept its training curve"),
     ):
-        assert words in draw(plot, argument).texts[0].get_text()
+        assert words in " ".join(draw(plot, argument).texts[0].get_text().split())
 
 
 def test_the_envelope_is_the_least_that_was_reached_so_far():
