@@ -32,7 +32,7 @@ SEEDS = (4, 6, 8, 12, 24, 48)
 PERTURBATION = 1e-6
 CLOCKS = 3
 # Start-up of Ray and MLflow, the kernel before and after, the audit and the fit; and what a trial costs beside its own
-# clock. Measured on two cores, see docs/nightly.md.
+# clock. Assumed, see docs/nightly.md.
 START_SECONDS, BETWEEN_SECONDS = 45.0, 0.1
 WANTED_LOSS, WANTED_POWER = 0.15, 0.80
 
