@@ -61,6 +61,9 @@ class Conditions(Strict):
     git_commit: str | None = Field(None, description="of the code that trained")
     kernel: tuple[Kernel, ...] = Field(description="the reference kernel before and after the trials")
     audit: tuple[Audited, ...] = Field(description="one line per cell")
+    kernel_step_seconds: float | None = Field(
+        None, gt=0, description="median of the fastest step of each round beside the trials"
+    )
     kernel_beside: tuple[tuple[float, float], ...] = Field(
         (), description="short rounds of the kernel beside the trials: Unix time and seconds; empty in a baseline"
     )
@@ -92,6 +95,7 @@ def make_conditions(
         git_commit=known["git_commit"],
         kernel=tuple(Kernel(**vars(timing)) for timing in timings),
         audit=tuple(audit),
+        kernel_step_seconds=float(np.median([one.step_seconds for one in beside])) if beside else None,
         kernel_beside=tuple((one.at, one.seconds) for one in beside),
     )
 
@@ -204,7 +208,7 @@ def _why_no_seconds(
 ) -> str:
     if base.device_class != tonight.device_class:
         return f"the baseline is of another machine ({base.device_class})"
-    if not base_kernels or not kernels:
+    if not base_kernels or not kernels or base.kernel_step_seconds is None or tonight.kernel_step_seconds is None:
         return "the reference kernel was not timed beside the trials on both nights"
     one, other = (math.exp(float(np.log(seconds).mean())) for seconds in (base_kernels, kernels))
     if max(one, other) / min(one, other) > MOST_SPEED_CHANGE:

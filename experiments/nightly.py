@@ -24,7 +24,6 @@ from experiments.conditions import (
 from experiments.history import NIGHTS_SUFFIX, PastNight, read_history, results_digest
 from experiments.results import read_results
 from scaling.guard import Drift, Night, NightSetting, judge_night, measure_drift, pair_trials
-from scaling.guard.night import CLOCK_COSTS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -169,9 +168,15 @@ def judge(
 
 
 def in_kernels(runs: pd.DataFrame, conditions: Conditions) -> pd.DataFrame:
-    """Express seconds in the reference kernel beside each trial, joules in that of the night; unknown stays unknown."""
-    beside = pd.to_numeric(runs["kernel_seconds"])
-    units = dict.fromkeys(CLOCK_COSTS, beside) | {"energy_joules": conditions.kernel_joules or float("nan")}
+    """Express durations in the kernel beside each trial, latencies in its fastest steps, joules in its joules.
+
+    Unknown stays unknown.
+    """
+    units = {
+        "wall_seconds": pd.to_numeric(runs["kernel_seconds"]),
+        "inference_seconds": conditions.kernel_step_seconds or float("nan"),
+        "energy_joules": conditions.kernel_joules or float("nan"),
+    }
     return runs.assign(**{
         name: pd.to_numeric(runs[name]) / unit for name, unit in units.items() if name in runs.columns
     })  # fmt: skip

@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cluster.records import write_record
@@ -18,6 +19,7 @@ from experiments.baseline import Baseline, read_baseline
 from experiments.conditions import Audited, Conditions, Kernel, kernel_uncertainty, not_comparable, save_conditions
 from experiments.history import read_history
 from experiments.night_outputs import COMMENT_MARK
+from experiments.nightly import in_kernels
 from experiments.reference_kernel import kernel_beside
 from experiments.results import TRIALS_FOLDER, save_sweep
 from experiments.spec import TrialSpec
@@ -77,7 +79,7 @@ def night(tmp_path):
             }  # fmt: skip
             write_record(results / TRIALS_FOLDER, record)
         (results / "fits.json").write_text('{"fits": []}')
-        known = {"kernel_beside": beside(start, kernel=kernel, slow_half=slow_half)}
+        known = {"kernel_beside": beside(start, kernel=kernel, slow_half=slow_half), "kernel_step_seconds": 0.002}
         save_conditions(conditions(**{**known, **changed}), results)
         return results
 
@@ -180,12 +182,24 @@ def test_a_night_without_the_kernel_beside_its_trials_says_nothing_of_seconds(ju
 def test_joules_that_were_estimated_are_not_judged():
     """They follow from the processor's rating and the time: judging them would judge time twice."""
     kernel = Kernel(seconds=0.2, spread=1.0, joules=3.0, energy_source="estimated")
+    night = conditions(kernel=(kernel,), kernel_step_seconds=0.002)
 
-    assert not_comparable(conditions(kernel=(kernel,)), conditions(kernel=(kernel,)), [1.0], [1.0]) == {
+    assert not_comparable(night, night, [1.0], [1.0]) == {
         "energy_joules": "joules were estimated from the processor's rating and time, not measured"
     }
     metered = kernel.model_copy(update={"energy_source": "measured"})
-    assert not_comparable(conditions(kernel=(metered,)), conditions(kernel=(metered,)), [1.0], [1.0]) == {}
+    night = night.model_copy(update={"kernel": (metered,)})
+    assert not_comparable(night, night, [1.0], [1.0]) == {}
+
+
+def test_each_clock_is_read_in_its_own_unit():
+    """A latency is a median of short calls, which wait for nothing: the load that slows a trial does not slow it."""
+    runs = pd.DataFrame({"wall_seconds": [3.0], "inference_seconds": [4e-6], "kernel_seconds": [0.06]})
+    quick, slow = (in_kernels(runs, conditions(kernel_step_seconds=step)) for step in (0.002, 0.004))
+
+    assert list(quick["wall_seconds"]) == list(slow["wall_seconds"]) == [pytest.approx(50.0)]
+    assert quick["inference_seconds"].item() == pytest.approx(2e-3)
+    assert slow["inference_seconds"].item() == pytest.approx(1e-3)
 
 
 def test_the_kernel_is_timed_while_something_else_runs():
@@ -195,7 +209,7 @@ def test_the_kernel_is_timed_while_something_else_runs():
         time.sleep(6)
 
     assert len(samples) >= 2
-    assert all(began < one.at < time.time() and one.seconds > 0 for one in samples)
+    assert all(began < one.at < time.time() and 0 < 15 * one.step_seconds <= one.seconds for one in samples)
 
 
 def test_what_changed_is_named(judge, night):

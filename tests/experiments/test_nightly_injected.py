@@ -66,7 +66,7 @@ def arm_conditions(asked, results):
         dt.datetime.fromisoformat(record[name]).timestamp()
         for record in read_records(results / TRIALS_FOLDER) for name in ("started_at", "ended_at")
     ]  # fmt: skip
-    beside = [KernelSample(at, 0.05) for at in np.arange(min(stamps) - 2, max(stamps) + 2, 0.5)]
+    beside = [KernelSample(at, 0.05, 0.002) for at in np.arange(min(stamps) - 2, max(stamps) + 2, 0.5)]
     audit = audit_trials(asked.trials(), MACHINE)
     return make_conditions(MACHINE, workers=1, timings=(KERNEL, KERNEL), audit=audit, beside=beside)
 
