@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 AWS, GCP, KUBERAY = (
     ROOT / name for name in ("ray-cluster.yaml", "deploy/gcp-cluster.yaml", "deploy/kuberay-rayjob.yaml")
 )
+COMPOSE = ROOT / "deploy" / "mlflow-compose.yaml"
 LAUNCHERS = pytest.mark.parametrize("path", [AWS, GCP], ids=["aws", "gcp"])
 
 
@@ -318,6 +319,37 @@ def test_the_completed_file_is_still_rays(aws, tmp_path):
     images = {name: kind["node_config"]["ImageId"] for name, kind in again["available_node_types"].items()}
     assert images == {"head": "ami-mine", "gpu_spot": "ami-today"}
     assert again["head_setup_commands"][-1] == "echo s3://ninthpower-1-us-west-2/ninthpower > ~/.ninthpower-storage"
+
+
+def validate_compose(path):
+    """What the schema of compose files says of one."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_compose_file_of_mlflow_agrees_with_its_schema(tmp_path):
+    """By the schema that ships with check-jsonschema, which would refuse a misspelt key."""
+    pytest.importorskip("check_jsonschema", reason="check-jsonschema is not installed: pip install '.[dev]'")
+    done = validate_compose(COMPOSE)
+    assert done.returncode == 0, done.stdout
+    misspelt = tmp_path / "compose.yaml"
+    misspelt.write_text(COMPOSE.read_text().replace("depends_on:", "depend_on:"))
+    assert validate_compose(misspelt).returncode == 1
+
+
+def test_the_compose_file_opens_loopback_alone_and_holds_no_password():
+    """Passwords are files outside of version control, and no argument of a process."""
+    services = load(COMPOSE)["services"]
+    assert [port for service in services.values() for port in service.get("ports", [])] == ["127.0.0.1:5000:5000"]
+    for name, secret in load(COMPOSE)["secrets"].items():
+        assert secret == {"file": f"./{name}-password"}
+        done = subprocess.run(["git", "check-ignore", f"deploy/{name}-password"], cwd=ROOT, check=False)
+        assert done.returncode == 0
+    (_, _, script) = services["mlflow"]["command"]
+    server = script[script.index("exec mlflow server") :]
+    assert "/run/secrets" not in server
+    assert "--app-name basic-auth" in server
+    assert re.search(r"--allowed-hosts localhost:5000,127.0.0.1:5000$", server.strip())
 
 
 def test_the_bucket_is_private(aws):
