@@ -12,14 +12,20 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from cluster.checkpoints import TrialCheckpoints
 from cluster.records import Record
 from cluster.requests import TrialRequest
 
 
-def record_text(request: TrialRequest, function_bytes: bytes) -> str:
+def record_text(request: TrialRequest, function_bytes: bytes, checkpoints: TrialCheckpoints | None = None) -> str:
     """Run one trial and return its record as JSON; what escapes from it is a failed record.
 
     Not caught: the death of the process, and requests to leave it (`SystemExit`).
+
+    Args:
+        request: The trial.
+        function_bytes: Its function, pickled.
+        checkpoints: Handed to the function under that name; if not given, the function gets the payload alone.
     """
     from ray import cloudpickle
 
@@ -27,7 +33,8 @@ def record_text(request: TrialRequest, function_bytes: bytes) -> str:
     with _fresh_process_state():
         try:
             trial_function = cloudpickle.loads(function_bytes)
-            record = trial_function(request.payload)
+            more = {} if checkpoints is None else {"checkpoints": checkpoints}
+            record = trial_function(request.payload, **more)
             _check_record(record, request)
             return json.dumps(record, allow_nan=False)
         except Exception as error:

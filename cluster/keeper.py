@@ -7,26 +7,50 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cluster.records import Record, final_record, record_path, write_record
+from cluster.checkpoints import GROUP, CheckpointFolder, Checkpointing, Spent
+from cluster.records import FINAL_STATUSES, Record, final_record, record_path, write_record
 
 # A pause of the disk (full for a moment, a network share that stalls) should not cost a trial.
 WRITE_PAUSES_SECONDS = (0.5, 1.5)
+# What of a lost attempt stands in the row, and under which name in the phase `lost` of the ledger.
+LOST_COLUMNS = {"lost_seconds": "wall_seconds", "lost_flops": "flops", "lost_joules": "energy_joules"}
 
 
 class RecordKeeper:
-    """Makes records durable for workers that may have no disk in common with the driver."""
+    """Makes records and checkpoints durable for workers that may have no disk in common with the driver."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, checkpointing: Checkpointing | None = None) -> None:
         self._folder = Path(folder)
-        self._retries: dict[str, list[Record]] = {}
+        self._checkpoints = CheckpointFolder(self._folder, checkpointing)
         self._settled: set[str] = set()
 
-    def lost(self, trial_id: str, reason: str, lost_seconds: float) -> None:
-        """Remember an attempt that ended without a record."""
-        self._retries.setdefault(trial_id, []).append({"reason": reason, "lost_seconds": lost_seconds})
+    def lost(self, trial_id: str, reason: str, wall_seconds: float) -> Record:
+        """Remember an attempt that ended without a record, and return what was lost with it."""
+        return self._checkpoints.end_attempt(trial_id, reason, wall_seconds)
+
+    def waiting(self) -> set[str]:
+        """Ids of the trials that have a checkpoint."""
+        return self._checkpoints.waiting()
+
+    def load_checkpoint(self, trial_id: str) -> bytes | None:
+        """The last checkpoint of a trial; None if there is none."""
+        return self._checkpoints.load(trial_id)
+
+    def save_checkpoint(self, trial_id: str, content: bytes, spent: Spent) -> None:
+        """Keep a checkpoint in place of the one before."""
+        self._checkpoints.save(trial_id, content, spent)
+
+    def report_progress(self, trial_id: str, spent: Spent) -> None:
+        """Note what a trial's present attempt has spent by now."""
+        self._checkpoints.report(trial_id, spent)
+
+    def discard_checkpoint(self, trial_id: str, spent: Spent) -> None:
+        """Drop a checkpoint that is of no use, in which so much was spent."""
+        self._checkpoints.discard(trial_id, spent)
 
     def settle(self, trial_id: str, text: str = "") -> str:
         """Take no more of a trial from workers, until `reopen`.
@@ -50,16 +74,20 @@ class RecordKeeper:
         """Write a record and return an empty string, or the reason why it could not be written."""
         if trial_id in self._settled:
             return ""
-        record = with_retries(json.loads(text), self._retries.pop(trial_id, []))
+        record = with_retries(json.loads(text), self._checkpoints.retries(trial_id))
         for pause_seconds in (*WRITE_PAUSES_SECONDS, None):
             try:
                 write_record(self._folder, record)
-                return ""
+                break
             except OSError as error:
                 if pause_seconds is None:
                     return f"{record_path(self._folder, trial_id)} could not be written: {error}"
                 time.sleep(pause_seconds)
-        raise AssertionError("unreachable")
+        if record.get("status") in FINAL_STATUSES:
+            self._checkpoints.remove(trial_id)
+        else:  # the next start tries it again, from its checkpoint if it has one
+            self._checkpoints.forget_progress(trial_id)
+        return ""
 
     def has(self, trial_id: str) -> bool:
         """Say whether a final record of the trial is on disk, or none is wanted from a worker."""
@@ -69,23 +97,36 @@ class RecordKeeper:
 def with_retries(record: Record, retries: list[Record]) -> Record:
     """Add to a record what its lost attempts were and took, under the phase `lost`.
 
-    The seconds are those of the wall clock; how many FLOP and joules went with a worker that died nobody knows.
+    The seconds are those of the wall clock since the last checkpoint. FLOP and joules are those that the attempt
+    had spent at its last word; where one attempt left none they are unknown, and left out.
     """
     record = {**record, "attempts": len(retries) + 1, "retries": retries}
     if retries:
-        lost_seconds = sum(retry["lost_seconds"] for retry in retries)
-        record["phases"] = [*record.get("phases", ()), {"phase": "lost", "wall_seconds": lost_seconds}]
-        record["row"] = {**record["row"], "lost_seconds": lost_seconds}
+        sums = {name: _known_sum(retry.get(name) for retry in retries) for name in LOST_COLUMNS}
+        lost = {name: value for name, value in sums.items() if value is not None}
+        phase = {"phase": "lost", **{LOST_COLUMNS[name]: value for name, value in lost.items()}}
+        record["phases"] = [*record.get("phases", ()), phase]
+        record["row"] = {**record["row"], **lost}
     return record
 
 
-def start_keeper(folder: Path) -> Any:
+def _known_sum(values: Iterable[float | None]) -> float | None:
+    total = 0.0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
+
+
+def start_keeper(folder: Path, checkpointing: Checkpointing | None = None) -> Any:
     """Start the keeper on this machine; should it die, Ray starts it again and repeats what it was asked."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    keeper = ray.remote(RecordKeeper).options(
+    remote: Any = ray.remote  # its types do not know of groups
+    keeper = remote(concurrency_groups={GROUP: 1})(RecordKeeper).options(
         num_cpus=0, scheduling_strategy=here, max_restarts=-1, max_task_retries=-1
     )
-    return keeper.remote(str(folder))
+    return keeper.remote(str(folder), checkpointing)

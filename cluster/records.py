@@ -33,12 +33,22 @@ def write_record(folder: Path, record: Record) -> Path:
         OSError: If the disk is full or the folder cannot be written.
     """
     path = record_path(folder, str(record["trial_id"]))
-    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"record_version": RECORD_VERSION, **record}, allow_nan=False, indent=1)
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{path.stem}-", suffix=".tmp")
+    write_atomically(path, text.encode())
+    return path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, flush it to disk and rename it over what was there.
+
+    Raises:
+        OSError: If the disk is full or the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
             os.fchmod(file.fileno(), 0o644)
             file.flush()
             os.fsync(file.fileno())
@@ -46,7 +56,6 @@ def write_record(folder: Path, record: Record) -> Path:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return path
 
 
 def read_record(path: Path) -> Record:

@@ -68,6 +68,7 @@ def _run_rounds(sweep: dict[str, Any], ear: DriverEar, limits: Limits, scratch: 
     several = len(session.nodes) > 1 or session.to_come
     ear.may_postpone = frozenset(Postponed) if several else frozenset({Postponed.ALONE})
     _tuner(sweep, list(range(len(sweep["requests"]))), ear, limits, scratch / "all").fit()
+    sweep = {**sweep, "waiting": None}  # which trials have left a checkpoint by then is not known here
     for until in (Postponed.ELSEWHERE, Postponed.ALONE):
         indices = sorted(ear.postponed[until])
         if not indices or ear.ended:

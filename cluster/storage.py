@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 SCHEMES = ("s3://", "gs://", "gcs://", "file:///", "hdfs://")
 PAUSES_SECONDS = (1.0, 4.0, 15.0)
+CHECKPOINT_SUFFIX = ".pt"
 
 
 class Storage:
@@ -50,16 +51,9 @@ class Storage:
 
     def write(self, record: Record) -> None:
         """Write one record over an earlier one of the same trial; half of one is never seen."""
-        trial_id = record_path(Path(), str(record["trial_id"])).name
-        self._files.create_dir(self._folder, recursive=True)
+        name = record_path(Path(), str(record["trial_id"])).name
         text = json.dumps({"record_version": RECORD_VERSION, **record}, allow_nan=False)
-        # A bucket shows an object when it is whole; a folder gets it by a rename.
-        is_folder = self._files.type_name == "local"
-        target = f"{self._folder}/{'.' if is_folder else ''}{trial_id}"
-        with self._files.open_output_stream(target) as stream:
-            stream.write(text.encode())
-        if is_folder:
-            self._files.move(target, f"{self._folder}/{trial_id}")
+        self._write(self._folder, name, text.encode())
 
     def fetch(self, trial_ids: Iterable[str], folder: Path) -> int:
         """Fetch the final records that a folder lacks, and return how many came."""
@@ -75,11 +69,45 @@ class Storage:
 
     def trial_ids(self) -> set[str]:
         """Ids of the trials that have a record here."""
+        return self._ids(self._folder, ".json")
+
+    def write_checkpoint(self, trial_id: str, content: bytes) -> None:
+        """Write a trial's checkpoint over the one before; half of one is never seen."""
+        self._write(self._checkpoints, record_path(Path(), trial_id).with_suffix(CHECKPOINT_SUFFIX).name, content)
+
+    def read_checkpoint(self, trial_id: str) -> bytes:
+        """Read the checkpoint of a trial that has one here."""
+        with self._files.open_input_stream(f"{self._checkpoints}/{trial_id}{CHECKPOINT_SUFFIX}") as stream:
+            return stream.read()
+
+    def delete_checkpoint(self, trial_id: str) -> None:
+        """Delete the checkpoint of a trial that has one here."""
+        self._files.delete_file(f"{self._checkpoints}/{trial_id}{CHECKPOINT_SUFFIX}")
+
+    def checkpoint_ids(self) -> set[str]:
+        """Ids of the trials that have a checkpoint here."""
+        return self._ids(self._checkpoints, CHECKPOINT_SUFFIX)
+
+    @property
+    def _checkpoints(self) -> str:
+        return f"{self._folder}/checkpoints"
+
+    def _ids(self, folder: str, suffix: str) -> set[str]:
         from pyarrow import fs
 
-        found = self._files.get_file_info(fs.FileSelector(self._folder, allow_not_found=True))
+        found = self._files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
         names = [Path(entry.path).name for entry in found if entry.is_file]
-        return {name.removesuffix(".json") for name in names if name.endswith(".json") and not name.startswith(".")}
+        return {name.removesuffix(suffix) for name in names if name.endswith(suffix) and not name.startswith(".")}
+
+    def _write(self, folder: str, name: str, content: bytes) -> None:
+        self._files.create_dir(folder, recursive=True)
+        # A bucket shows an object when it is whole; a folder gets it by a rename.
+        is_folder = self._files.type_name == "local"
+        target = f"{folder}/{'.' if is_folder else ''}{name}"
+        with self._files.open_output_stream(target) as stream:
+            stream.write(content)
+        if is_folder:
+            self._files.move(target, f"{folder}/{name}")
 
     def _read(self, trial_id: str) -> Record | None:
         """Read a record; None if what is there is none of this trial, which is then run again."""

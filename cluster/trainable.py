@@ -17,6 +17,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 
 from cluster.attempt import failed_record, prepare_worker, record_text
+from cluster.checkpoints import Checkpointing, SentCheckpoints
 from cluster.forgetting import Forgetter
 from cluster.keeper import with_retries
 from cluster.postponed import Postponed, postponement, ran_out_of_memory
@@ -41,6 +42,9 @@ class TrialActor(tune.Trainable):
         self._function_bytes: bytes = sweep["function"]
         self._keeper = sweep["keeper"]
         self._may_postpone: frozenset[Postponed] = sweep["may_postpone"]
+        self._checkpointing: Checkpointing | None = sweep.get("checkpointing")
+        waiting = sweep.get("waiting")
+        self._waiting: set[str] | None = None if waiting is None else ray.get(waiting)
         self._unfit = prepare_worker(sweep["prepare"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -55,7 +59,10 @@ class TrialActor(tune.Trainable):
         # An earlier attempt may have died between its record and its report.
         if self.config.get("attempt", 1) > 1 and ray.get(self._keeper.has.remote(request.trial_id)):
             return {"done": True, "trial_wall_seconds": 0.0, "unkept": ""}
-        text = record_text(request, self._function_bytes)
+        checkpoints = self._checkpoints_of(request)
+        text = record_text(request, self._function_bytes, checkpoints)
+        if checkpoints is not None:
+            checkpoints.settle()
         wall_seconds = time.monotonic() - started
         until, reason = postponement(json.loads(text), self._unfit)
         if until in self._may_postpone:
@@ -63,6 +70,18 @@ class TrialActor(tune.Trainable):
             return {"done": True, "postponed": until.value, "reason": reason, "node_id": node_id}
         unkept = ray.get(self._keeper.keep.remote(request.trial_id, text))
         return {"done": True, "trial_wall_seconds": wall_seconds, "unkept": unkept}
+
+    def _checkpoints_of(self, request: TrialRequest) -> SentCheckpoints | None:
+        if self._checkpointing is None:
+            return None
+        is_first = self.config.get("attempt", 1) == 1 and self._waiting is not None
+        may_be_there = not is_first or request.trial_id in (self._waiting or ())
+        return SentCheckpoints(
+            self._keeper,
+            request.trial_id,
+            every_seconds=self._checkpointing.every_seconds,
+            may_be_there=may_be_there,
+        )
 
 
 class InOrder(FIFOScheduler):
@@ -262,9 +281,9 @@ class DriverEar(tune.Callback):
         """Count an attempt without a record; what the keeper hears of it will stand in the record."""
         trial_id = self._request(trial).trial_id
         self._workers.pop(trial_id, None)
-        lost_seconds = time.monotonic() - self._started.pop(trial_id, time.monotonic())
-        self._retries.setdefault(trial_id, []).append({"reason": reason, "lost_seconds": lost_seconds})
-        ray.get(self._keeper.lost.remote(trial_id, reason, lost_seconds))
+        wall_seconds = time.monotonic() - self._started.pop(trial_id, time.monotonic())
+        lost = ray.get(self._keeper.lost.remote(trial_id, reason, wall_seconds))
+        self._retries.setdefault(trial_id, []).append(lost)
         for listener in self._listeners if tell else ():
             listener.retried(trial_id, reason)
 

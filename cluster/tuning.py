@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster.checkpoints import Checkpointing
 from cluster.lock import hold_folder
 from cluster.records import Record, final_ids, record_path
 from cluster.requests import SweepListener, TrialRequest
@@ -86,6 +87,7 @@ def run_trials(
     max_concurrent: int | None = None,
     longest_seconds: float | None = None,
     wait_seconds: float = 0.0,
+    checkpointing: Checkpointing | None = None,
 ) -> Outcome:
     """Run every trial that has no final record in the folder yet, dearest first.
 
@@ -111,6 +113,8 @@ def run_trials(
             now and on machines to come if not given, so that a cluster that can grow sees what it is to grow to.
         longest_seconds: A trial that has run so long is ended from outside, with a record of status `stopped`.
         wait_seconds: How long to wait for another driver that works on the folder.
+        checkpointing: If given, `trial_function` takes a further argument ``checkpoints``, the trial's
+            `TrialCheckpoints`: what it leaves there is given to the attempt that follows it.
 
     Raises:
         ValueError: If an id occurs twice or is unfit for a file name, a record in the folder is damaged,
@@ -133,7 +137,9 @@ def run_trials(
         if open_requests:
             places = max(n_workers, session.n_workers_to_come(resources))
             limits = Limits(resources, n_workers, max_concurrent or places, max_retries, longest_seconds)
-            ear = _run_open(open_requests, trial_function, prepare, folder.resolve(), listeners, limits, session)
+            ear = _run_open(
+                open_requests, trial_function, prepare, folder.resolve(), listeners, limits, session, checkpointing
+            )
     if ear and ear.unkept:
         raise OSError(f"{ear.unkept}; finished trials are safe, make room and start again")
     if ear and ear.hopeless:
@@ -172,6 +178,7 @@ def _run_open(
     listeners: Sequence[SweepListener],
     limits: Limits,
     session: Session,
+    checkpointing: Checkpointing | None,
 ) -> DriverEar:
     """Give the trials to Tune and return what was heard of them."""
     import ray
@@ -179,7 +186,7 @@ def _run_open(
 
     from cluster.keeper import start_keeper
 
-    keeper = start_keeper(folder)
+    keeper = start_keeper(folder, checkpointing)
 
     # The keeper's process starts while Tune is imported here.
     from cluster.trainable import DriverEar
@@ -190,6 +197,8 @@ def _run_open(
         "function": cloudpickle.dumps(trial_function),
         "prepare": cloudpickle.dumps(prepare),
         "keeper": keeper,
+        "checkpointing": checkpointing,
+        "waiting": keeper.waiting.remote() if checkpointing else None,
     }
     with _stoppable(ear):
         run_rounds(sweep, ear, limits, session)

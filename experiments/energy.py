@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,19 @@ class EnergyReading:
         used = {self.sources[part] for part, joules in self.joules.items() if joules > 0}
         return "measured" if used == {"measured"} else "estimated"
 
+    def __add__(self, later: EnergyReading) -> EnergyReading:
+        """Of both together; unknown if one is, and measured only where both were."""
+        if self.reason or later.reason:
+            return EnergyReading({}, {}, self.reason or later.reason)
+        parts = {**self.joules, **later.joules}
+        joules = {part: self.joules.get(part, 0.0) + later.joules.get(part, 0.0) for part in parts}
+        sources = {**self.sources, **later.sources}
+        estimated = {
+            part for one in (self, later) for part, source in one.sources.items()
+            if source != "measured" and one.joules.get(part, 0.0) > 0
+        }  # fmt: skip
+        return EnergyReading(joules, {**sources, **dict.fromkeys(estimated, "estimated")})
+
 
 class EnergyAccount:
     """One trial's account with its node's meter; use it as a context manager.
@@ -57,6 +71,7 @@ class EnergyAccount:
         self._reason = ""
         self._token = ""
         self._connection: socket.socket | None = None
+        self._lock = threading.Lock()
 
     def __enter__(self) -> EnergyAccount:
         try:
@@ -77,16 +92,17 @@ class EnergyAccount:
             self._connection.close()
 
     def read(self, *, end: bool = False) -> EnergyReading:
-        """Ask for the joules used so far; `end` closes the account."""
-        if not self._reason:
-            try:
-                answer = self._ask(do="end" if end else "read", token=self._token)
-                if end:
-                    self._token = ""
-                return EnergyReading(answer["joules"], answer["sources"])
-            except (OSError, ValueError, KeyError) as error:
-                self._reason = f"the node's energy meter stopped answering: {error}"
-        return EnergyReading({}, {}, self._reason)
+        """Ask for the joules used so far; `end` closes the account. Safe to call from several threads."""
+        with self._lock:
+            if not self._reason:
+                try:
+                    answer = self._ask(do="end" if end else "read", token=self._token)
+                    if end:
+                        self._token = ""
+                    return EnergyReading(answer["joules"], answer["sources"])
+                except (OSError, ValueError, KeyError) as error:
+                    self._reason = f"the node's energy meter stopped answering: {error}"
+            return EnergyReading({}, {}, self._reason)
 
     def _ask(self, **request: Any) -> dict[str, Any]:
         self._file.write(json.dumps(request) + "\n")

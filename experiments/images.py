@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -25,11 +25,50 @@ class ImageBatches(Protocol):
     device: torch.device
     n_classes: int
 
-    def stream(self, batch_size: int, n_batches: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield full batches from one permutation of the examples after another."""
+    def stream(self, batch_size: int, n_batches: int, *, n_done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield full batches from one permutation of the examples after another, but for the first `n_done`."""
 
     def once(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every example once, in order; the last batch may be short."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What decides the batches of the latest stream that are still to come, beside how many are done."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next stream, less what was done of it, go on as the one that the state was taken of."""
+
+
+class Shuffle:
+    """Places of examples in random order, one permutation after another.
+
+    Args:
+        n: Number of examples.
+        seed: Of the order.
+    """
+
+    def __init__(self, n: int, seed: int) -> None:
+        self._n = n
+        self._generator = torch.Generator().manual_seed(seed)
+        self._at_start = self._generator.get_state()
+
+    def batches(self, batch_size: int, n_batches: int, *, n_done: int = 0) -> Iterator[Tensor]:
+        """Yield places, `batch_size` at a time; the first `n_done` of `n_batches` are drawn and not yielded."""
+        self._at_start = self._generator.get_state()
+        waiting = torch.empty(0, dtype=torch.int64)
+        for number in range(n_batches):
+            while len(waiting) < batch_size:
+                waiting = torch.cat([waiting, torch.randperm(self._n, generator=self._generator)])
+            if number >= n_done:
+                yield waiting[:batch_size]
+            waiting = waiting[batch_size:]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator's state as the latest stream began."""
+        return {"order": self._at_start}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Begin the next stream as that one."""
+        self._generator.set_state(state["order"])
 
 
 class Images:
@@ -67,7 +106,7 @@ class Images:
         self._labels = torch.from_numpy(np.ascontiguousarray(examples.labels[indices])).to(device)
         self._scale = 1 / (255 * torch.tensor(std, device=device).view(1, -1, 1, 1))
         self._shift = -torch.tensor(mean, device=device).view(1, -1, 1, 1) * 255 * self._scale
-        self._order = torch.Generator().manual_seed(seed)
+        self._shuffle = Shuffle(len(indices), seed)
         self._chance = torch.Generator(device).manual_seed(seed + 1)
         self._augmentation = augmentation
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -78,10 +117,19 @@ class Images:
     def __len__(self) -> int:
         return len(self._indices)
 
-    def stream(self, batch_size: int, n_batches: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield full batches from one permutation of the examples after another."""
-        for images, labels in self._batches(self._shuffled(batch_size, n_batches)):
+    def stream(self, batch_size: int, n_batches: int, *, n_done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield full batches from one permutation of the examples after another, but for the first `n_done`."""
+        for images, labels in self._batches(self._shuffle.batches(batch_size, n_batches, n_done=n_done)):
             yield self._augmented(images), labels
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of the order as the latest stream began, of the augmentation as it is."""
+        return {**self._shuffle.state_dict(), "chance": self._chance.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next stream, less what was done of it, go on as the one that the state was taken of."""
+        self._shuffle.load_state_dict(state)
+        self._chance.set_state(state["chance"])
 
     def once(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every example once, in order; the last batch may be short."""
@@ -89,14 +137,6 @@ class Images:
             yield from zip(self._resident.split(batch_size), self._labels.split(batch_size), strict=True)
         else:
             yield from self._batches(iter(torch.arange(len(self)).split(batch_size)))
-
-    def _shuffled(self, batch_size: int, n_batches: int) -> Iterator[Tensor]:
-        waiting = torch.empty(0, dtype=torch.int64)
-        for _ in range(n_batches):
-            while len(waiting) < batch_size:
-                waiting = torch.cat([waiting, torch.randperm(len(self), generator=self._order)])
-            yield waiting[:batch_size]
-            waiting = waiting[batch_size:]
 
     def _batches(self, positions: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         if self._resident is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,25 @@ class Phase:
 
 @dataclass
 class Ledger:
-    """The phases of one trial, in the order in which they began."""
+    """The phases of one trial, in the order in which they began.
+
+    Attributes:
+        account: The trial's with the node's meter.
+        device: ``cpu`` or ``cuda``.
+        phases: The phases.
+        parent: The ledger in which this one will be charged under one name.
+    """
 
     account: EnergyAccount
     device: str = "cpu"
     phases: list[Phase] = field(default_factory=list)
+    parent: Ledger | None = None
+    _child: Ledger | None = None
+    _open: dict[str, tuple[float, float | None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.parent is not None:
+            self.parent._child = self
 
     @contextmanager
     def phase(self, name: str) -> Iterator[Phase]:
@@ -63,15 +77,13 @@ class Ledger:
         phase = self._find(name)
         energy_before = self.account.read().total_joules
         _reset_peak_memory(self.device)
-        began = time.perf_counter()
+        self._open[name] = time.perf_counter(), energy_before
         try:
             yield phase
         finally:
             _finish(self.device)
-            phase.wall_seconds += time.perf_counter() - began
-            energy_after = self.account.read().total_joules
-            if energy_before is not None and energy_after is not None:
-                phase.energy_joules = (phase.energy_joules or 0.0) + energy_after - energy_before
+            self._add_time_and_energy(phase)
+            del self._open[name]
             peak = _peak_memory_bytes(self.device)
             if peak is not None:
                 phase.peak_memory_bytes = max(peak, phase.peak_memory_bytes or 0)
@@ -84,6 +96,7 @@ class Ledger:
             spent: Phases of the other ledger.
             elsewhere: Whether another trial spent it; then it is no part of this one's own clock and meter.
         """
+        self._child = None
         phase = self._find(name)
         assert elsewhere == phase.elsewhere or phase == Phase(name), f"{name} was spent here and elsewhere"
         phase.elsewhere = elsewhere
@@ -109,6 +122,33 @@ class Ledger:
         rest.wall_seconds = max(0.0, wall_seconds - sum(phase.wall_seconds for phase in own))
         if energy_joules is not None:
             rest.energy_joules = max(0.0, energy_joules - sum(phase.energy_joules or 0.0 for phase in own))
+
+    def snapshot(self) -> list[list[dict[str, Any]]]:
+        """The phases of the ledgers that this one is part of, outermost first, and its own, as if all ended now."""
+        phases = [replace(phase) for phase in self.phases]
+        for phase in phases:
+            if phase.phase in self._open:
+                self._add_time_and_energy(phase)
+        outer = self.parent.snapshot() if self.parent is not None else []
+        return [*outer, [asdict(phase) for phase in phases]]
+
+    def restore(self, snapshot: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+        """Put phases back as they were at a snapshot. What an open phase has taken by now is not counted again."""
+        if self.parent is not None:
+            self.parent.restore(snapshot[:-1])
+        known = {phase.phase: phase for phase in self.phases}
+        self.phases = []
+        for entry in snapshot[-1]:
+            phase = known.get(entry["phase"], Phase(entry["phase"]))
+            vars(phase).update(entry)
+            self.phases.append(phase)
+        for name in self._open:
+            self._open[name] = time.perf_counter(), self.account.read().total_joules
+
+    def flops_so_far(self) -> float:
+        """What was spent here by now, in a ledger that is still to be charged to this one included [FLOP]."""
+        own = sum(phase.flops for phase in self.phases if not phase.elsewhere)
+        return own + (self._child.flops_so_far() if self._child is not None else 0.0)
 
     @property
     def total_flops(self) -> float:
@@ -152,6 +192,13 @@ class Ledger:
     def to_list(self) -> list[dict[str, Any]]:
         """The phases as plain mappings."""
         return [asdict(phase) for phase in self.phases]
+
+    def _add_time_and_energy(self, phase: Phase) -> None:
+        began, energy_before = self._open[phase.phase]
+        phase.wall_seconds += time.perf_counter() - began
+        energy_after = self.account.read().total_joules
+        if energy_before is not None and energy_after is not None:
+            phase.energy_joules = (phase.energy_joules or 0.0) + energy_after - energy_before
 
     def _find(self, name: str) -> Phase:
         if not _PHASE_NAME.fullmatch(name):

@@ -42,7 +42,7 @@ def prepare_once(
     made: list[bool] = []
 
     def arrays() -> dict[str, np.ndarray]:
-        own = Ledger(ledger.account, ledger.device)
+        own = Ledger(ledger.account, ledger.device, parent=ledger)
         states = random.getstate(), np.random.get_state()  # noqa: NPY002 - a user's own code may draw from it
         with torch.random.fork_rng():
             tensors = make(own)

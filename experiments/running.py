@@ -36,6 +36,7 @@ from scaling.runs import label
 from scaling.tracked import RunsSource, TrackedRuns
 
 if TYPE_CHECKING:
+    from cluster.checkpoints import Checkpointing
     from cluster.session import Resources
     from cluster.tracking import Tracker
     from cluster.tuning import Outcome, SweepListener, TrialRequest
@@ -156,7 +157,7 @@ def run_sweep(
     with tracker, _mirrored(sweep, folder / TRIALS_FOLDER, storage_uri, console) as mirrors:
         outcome = run_trials_of(
             sweep, machine, folder=folder, workers=workers, address=address, console=console, quiet=quiet,
-            listeners=[tracker, *mirrors], wait_seconds=wait_seconds,
+            listeners=[tracker, *mirrors], wait_seconds=wait_seconds, storage_uri=storage_uri,
         )  # fmt: skip
     waiting: AbstractContextManager[Progress] = nullcontext(silent) if quiet else working("fitting and drawing")
     with waiting as progress:
@@ -179,6 +180,7 @@ def run_trials_of(
     quiet: bool,
     listeners: Sequence[SweepListener] = (),
     wait_seconds: float = 0.0,
+    storage_uri: str | None = None,
 ) -> Outcome:
     """Run the trials of a checked sweep that have no record in its folder yet, with progress."""
     from cluster.session import connect
@@ -213,7 +215,15 @@ def run_trials_of(
             max_concurrent=workers if address else None,
             longest_seconds=_longest_seconds(sweep),
             wait_seconds=wait_seconds,
+            checkpointing=_checkpointing(sweep, storage_uri),
         )
+
+
+def _checkpointing(sweep: SweepSpec, storage_uri: str | None) -> Checkpointing | None:
+    from cluster.checkpoints import Checkpointing
+
+    seconds = sweep.execution.checkpoint_seconds
+    return None if seconds is None else Checkpointing(seconds, storage_uri, sweep.name)
 
 
 @contextmanager

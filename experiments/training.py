@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from experiments.images import ImageBatches
 from experiments.spec import TrialSpec
+from experiments.training_state import Continuation, Stateful, TrainingState
 
 # A run whose loss exceeds this many times the loss of guessing has diverged. Assumed: healthy runs
 # here stayed below 3, and a run past 20 never came back.
@@ -49,6 +50,8 @@ def train(
     after_step: Callable[[int, int], None] | None = None,
     deadline: float = math.inf,
     flops_per_example: float = 0.0,
+    parts: Sequence[Stateful] = (),
+    continuation: Continuation | None = None,
 ) -> Training:
     """Train a model in place and return what happened.
 
@@ -66,6 +69,8 @@ def train(
         after_step: Called with (steps done, steps in all) after each update, to hold masks and the like.
         deadline: Reading of `time.perf_counter` after which the training stops.
         flops_per_example: For the curve's cost axis [FLOP].
+        parts: What changes with the steps beside the model, so that it can be taken up again.
+        continuation: Where an earlier attempt may have left this training, and where it is kept on the way.
 
     Returns:
         The outcome; `status` is finished, diverged or stopped. With ``selection: best`` the best
@@ -78,16 +83,20 @@ def train(
     batch_size = min(spec.batch_size, spec.n_train)
     points = curve_steps(n_steps, spec.validation_passes)
     checks = 1 if device.type == "cpu" else GPU_STEPS_BETWEEN_CHECKS
-    loss_limit = DIVERGED_LOSS_FACTOR * math.log(batches.n_classes)
 
     optimizer = make_optimizer(spec, parameter_groups)
     peak_rates = [group["lr"] for group in optimizer.param_groups]
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=spec.precision == "bf16")
     result = Training("finished", "", 0, 0)
-    losses: list[Tensor] = []
+    loss_limit = DIVERGED_LOSS_FACTOR * math.log(batches.n_classes)
+    state = TrainingState(model, optimizer, batches, result, parts, loss_limit)
+    losses = state.losses
+    if continuation is not None and (found := continuation.found()) is not None:
+        state.put_back(found)
 
     model.train()
-    for step, (images, labels) in enumerate(batches.stream(batch_size, n_steps), start=1):
+    stream = batches.stream(batch_size, n_steps, n_done=result.n_steps)
+    for step, (images, labels) in enumerate(stream, start=result.n_steps + 1):
         factor = rate_factor(step, n_steps, spec)
         for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
             group["lr"] = factor * peak
@@ -104,12 +113,12 @@ def train(
 
         losses.append(loss.detach())
         if own_loss and step == 1:  # its scale is not that of guessing: weighted terms, softened logits
-            loss_limit = max(loss_limit, DIVERGED_LOSS_FACTOR * float(losses[0]))
+            state.loss_limit = max(state.loss_limit, DIVERGED_LOSS_FACTOR * float(losses[0]))
         result.n_steps = step
         result.n_examples = step * batch_size
         if step % checks == 0 or step in points:
             value = float(losses[-1])
-            if not math.isfinite(value) or value > loss_limit:
+            if not math.isfinite(value) or value > state.loss_limit:
                 result.status = "diverged"
                 result.reason = f"training loss {value:.3g} nat at step {step} of {n_steps}"
                 break
@@ -128,6 +137,10 @@ def train(
             result.curve.append(point)
             if spec.selection == "best":
                 _keep_if_best(result, model, point)
+        if continuation is not None and step % checks == 0 and continuation.is_due(result.n_examples):
+            continuation.keep(state.take)
+    if continuation is not None and result.status == "finished":
+        continuation.ended(state.take_end)
     return result
 
 

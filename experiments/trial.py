@@ -22,11 +22,14 @@ from typing import Any
 
 import numpy as np
 
+from cluster.checkpoints import TrialCheckpoints
+from experiments.continuing import Journal, identity_of, reporting
 from experiments.device import Device, find_device
 from experiments.energy import EnergyAccount, carbon_intensity, ensure_meter
 from experiments.ledger import Ledger
 from experiments.spec import SPEC_VERSION, TrialSpec
 from experiments.sweep import SweepSpec
+from experiments.training_state import CheckpointMismatchError
 from experiments.workbench import Machine, TrainedModel, Workbench, open_dataset, shifted_test
 
 Record = dict[str, Any]
@@ -35,9 +38,11 @@ LIBRARIES = ("torch", "torchvision", "timm", "numpy", "codecarbon", "ray", "mlfl
 JOULES_PER_KWH = 3.6e6
 
 
-def run_payload(payload: Mapping[str, Any], *, machine: Machine, sweep: str = "") -> Record:
+def run_payload(
+    payload: Mapping[str, Any], *, machine: Machine, sweep: str = "", checkpoints: TrialCheckpoints | None = None
+) -> Record:
     """Run the trial that a payload describes: ``{"spec": ...}`` as plain data."""
-    return run_trial(TrialSpec.model_validate(payload["spec"]), machine, sweep=sweep)
+    return run_trial(TrialSpec.model_validate(payload["spec"]), machine, sweep=sweep, checkpoints=checkpoints)
 
 
 def prepare_worker(sweep: SweepSpec, machine: Machine) -> None:
@@ -61,7 +66,13 @@ def prepare_worker(sweep: SweepSpec, machine: Machine) -> None:
     ensure_meter()
 
 
-def run_trial(spec: TrialSpec, machine: Machine | None = None, *, sweep: str = "") -> Record:
+def run_trial(
+    spec: TrialSpec,
+    machine: Machine | None = None,
+    *,
+    sweep: str = "",
+    checkpoints: TrialCheckpoints | None = None,
+) -> Record:
     """Train and measure one model.
 
     Deterministic by the spec on a CPU for one number of threads, timings and energy aside.
@@ -70,12 +81,14 @@ def run_trial(spec: TrialSpec, machine: Machine | None = None, *, sweep: str = "
         spec: What to do.
         machine: Where to do it; this machine with its defaults if not given.
         sweep: The sweep's name, for the record.
+        checkpoints: Where a long trial leaves what it has come to, and finds what an earlier attempt left. A trial
+            that goes on from a checkpoint leaves the same record as one that was never ended, times and energy aside.
 
     Returns:
         The record: plain data that JSON can hold, with ``trial_id``, ``status``, ``reason``, the ``row``
         of the runs table, the training ``curve``, the ``phases`` of the ledger, the ``spec`` and the
         ``environment``. The status is finished, diverged, stopped or failed; a failed one holds the
-        traceback in ``reason``.
+        traceback in ``reason``. ``continued`` names the trainings that an earlier attempt had ended or begun.
     """
     machine = machine or Machine()
     started_at = _now()
@@ -83,16 +96,24 @@ def run_trial(spec: TrialSpec, machine: Machine | None = None, *, sweep: str = "
     gpus = tuple(filter(None, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")))
     with EnergyAccount(_gpu_identifiers(gpus)) as account:
         ledger = Ledger(account)
+        journal = Journal(checkpoints, ledger, began) if checkpoints is not None else None
         measured: dict[str, Any] = {}
         out_of_memory = False
         try:
-            status, reason, curve = _measure(spec, machine, ledger, measured)
+            with reporting(journal):
+                status, reason, curve = _measure(spec, machine, ledger, measured, journal)
         except Exception as error:  # the trial's boundary: a crash is a result
             status, reason, curve = "failed", _explain(error), []
             out_of_memory = _is_out_of_memory(error)
+            if journal is not None:  # it may be tried again, and then this was lost
+                journal.report()
         reading = account.read(end=True)
+    wall_seconds = time.perf_counter() - began
+    if journal is not None:
+        reading = journal.energy(reading)
+        wall_seconds += journal.earlier_seconds
     use_of_hardware = _use_of_hardware(ledger, measured)
-    ledger.close(wall_seconds=time.perf_counter() - began, energy_joules=reading.total_joules)
+    ledger.close(wall_seconds=wall_seconds, energy_joules=reading.total_joules)
     row = {
         **identity(spec, sweep, status, reason),
         **measured,
@@ -111,6 +132,7 @@ def run_trial(spec: TrialSpec, machine: Machine | None = None, *, sweep: str = "
         "row": {name: value for name, value in row.items() if value is not None},
         "curve": curve,
         "phases": ledger.to_list(),
+        "continued": journal.continued if journal is not None else [],
         "energy": {"joules": reading.joules, "sources": reading.sources, "reason": reading.reason},
         "environment": environment(machine),
         "started_at": started_at,
@@ -119,7 +141,7 @@ def run_trial(spec: TrialSpec, machine: Machine | None = None, *, sweep: str = "
 
 
 def _measure(
-    spec: TrialSpec, machine: Machine, ledger: Ledger, measured: dict[str, Any]
+    spec: TrialSpec, machine: Machine, ledger: Ledger, measured: dict[str, Any], journal: Journal | None
 ) -> tuple[str, str, list[dict[str, Any]]]:
     import torch
 
@@ -128,10 +150,7 @@ def _measure(
 
     torch.set_num_threads(machine.threads)
     torch.set_grad_enabled(True)
-    random.seed(spec.seed)
-    np.random.seed(spec.seed % 2**32)  # noqa: NPY002 - a user's own code may draw from it
-    torch.manual_seed(spec.seed)
-
+    _seed(spec.seed)
     device = find_device(
         machine.device,
         threads=machine.threads,
@@ -143,17 +162,37 @@ def _measure(
     measured["devices"] = device.count
     dataset = open_dataset(spec.dataset, machine.data_folder, machine.cache_folder)
     measured["n_test"] = len(dataset.test)
-    workbench = Workbench(spec, machine, device, dataset, ledger)
     technique = find_technique(spec.technique)
     check_options(technique, spec)
     technique.check(spec, dataset.info, machine)
-    trained = technique.run(workbench)
+    began = time.perf_counter()
+    if journal is not None:
+        journal.open(lambda: identity_of(spec, device, machine.threads))
+        began -= journal.earlier_seconds
+    workbench = Workbench(spec, machine, device, dataset, ledger, began, journal)
+    try:
+        trained = technique.run(workbench)
+    except CheckpointMismatchError as mismatch:
+        assert journal is not None
+        journal.refuse(str(mismatch))
+        ledger.phases.clear()
+        workbench = Workbench(spec, machine, device, dataset, ledger, journal=journal)
+        _seed(spec.seed)
+        trained = technique.run(workbench)
     training = trained.training
     measured |= _deployed(trained, workbench, device)
     if training.status == "finished":
         measured |= _errors(trained, workbench)
     measured |= trained.extra
     return training.status, training.reason, training.curve
+
+
+def _seed(seed: int) -> None:
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - a user's own code may draw from it
+    torch.manual_seed(seed)
 
 
 def _deployed(trained: TrainedModel, workbench: Workbench, device: Device) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from experiments.continuing import Journal
 from experiments.data import (
     ArrayExamples,
     Dataset,
@@ -34,6 +36,7 @@ from experiments.mup import parameter_groups, rescale_initialisation
 from experiments.preparation import prepare_once
 from experiments.spec import TrialSpec
 from experiments.training import Loss, Training, train
+from experiments.training_state import Continuation, Stateful
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ class Workbench:
     dataset: Dataset
     ledger: Ledger
     began: float = field(default_factory=time.perf_counter)
+    journal: Journal | None = None
+    place: str = ""
 
     @functools.cached_property
     def torch_device(self) -> torch.device:
@@ -163,6 +168,7 @@ class Workbench:
         spec: TrialSpec | None = None,
         more_groups: Sequence[dict[str, Any]] = (),
         flops_per_example: float | None = None,
+        parts: Sequence[Stateful] = (),
     ) -> TrainedModel:
         """Train a model in place by the trial's settings and enter what it cost under a phase.
 
@@ -177,6 +183,8 @@ class Workbench:
             spec: Settings other than the trial's.
             more_groups: Groups for the optimiser beside the model's, with ``lr`` as their peak rate.
             flops_per_example: Of a step, where the loss itself has products; else counted on the model [FLOP].
+            parts: What `loss_function` or `after_step` change with the steps, so that a long trial can go on
+                from a checkpoint.
         """
         spec = spec or self.spec
         images = images or self.train_images
@@ -204,6 +212,8 @@ class Workbench:
                 after_step=after_step,
                 deadline=math.inf if limit is None else self.began + limit,
                 flops_per_example=per_example,
+                parts=parts,
+                continuation=self.continuation(phase, per_example),
             )
             entry.flops += training.n_examples * per_example
         if training.best_weights is not None:
@@ -215,6 +225,12 @@ class Workbench:
                     * inference_flops_per_example(model, info.shape)
                 )
         return TrainedModel(model, training)
+
+    def continuation(self, phase: str, flops_per_example: float) -> Continuation | None:
+        """Where the next training of a phase may have been left, and will be; None if the trial leaves nothing."""
+        if self.journal is None:
+            return None
+        return self.journal.training(self.place + phase, self.ledger, flops_per_example)
 
     def prepare(
         self, phase: str, what: Mapping[str, Any], make: Callable[[Workbench], dict[str, Tensor]]
@@ -235,8 +251,11 @@ class Workbench:
             "torch": torch.__version__,
         }
         folder = self.machine.cache_folder or default_cache_folder()
+        # By its content: another attempt may find some of what this one made, and make the rest.
+        content = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        place = f"{self.place}{phase} {content}: "
         tensors, spent, made_here = prepare_once(
-            folder, key, self.ledger, lambda ledger: make(dataclasses.replace(self, ledger=ledger))
+            folder, key, self.ledger, lambda ledger: make(dataclasses.replace(self, ledger=ledger, place=place))
         )
         self.ledger.charge(phase, spent, elsewhere=not made_here)
         return {name: tensor.to(self.torch_device) for name, tensor in tensors.items()}

@@ -119,7 +119,8 @@ def _shrink_to_weights(workbench: Workbench, first: TrainedModel, after: TrialSp
         masks.apply()
 
     if after is not None:
-        second = workbench.train(model, phase="shrink", spec=after, after_step=hold).training
+        parts = (masks, account)
+        second = workbench.train(model, phase="shrink", spec=after, after_step=hold, parts=parts).training
         account.enter("shrink")
         training = join_trainings(training, second, n_train=workbench.spec.n_train)
     return TrainedModel(

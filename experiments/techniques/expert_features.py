@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import Field
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from experiments.evaluation import EVALUATION_BATCH, evaluate
 from experiments.flops import inference_flops_per_example, training_flops_per_example
-from experiments.images import Images
+from experiments.images import Images, Shuffle
 from experiments.models import count_parameters
 from experiments.techniques.fixed_features import OrientedGradients, Scattering, Standardise
 from experiments.techniques.technique import Options, Technique, read_options
@@ -51,23 +51,28 @@ class Features:
     def __init__(self, values: Tensor, labels: Tensor, *, n_classes: int, seed: int) -> None:
         self.device, self.n_classes = values.device, n_classes
         self._values, self._labels = values, labels
-        self._order = torch.Generator().manual_seed(seed)
+        self._shuffle = Shuffle(len(labels), seed)
 
     def __len__(self) -> int:
         return len(self._labels)
 
-    def stream(self, batch_size: int, n_batches: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield full batches from one permutation of the examples after another."""
-        waiting = torch.empty(0, dtype=torch.int64)
-        for _ in range(n_batches):
-            while len(waiting) < batch_size:
-                waiting = torch.cat([waiting, torch.randperm(len(self), generator=self._order)])
-            chosen, waiting = waiting[:batch_size].to(self.device), waiting[batch_size:]
+    def stream(self, batch_size: int, n_batches: int, *, n_done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield full batches from one permutation of the examples after another, but for the first `n_done`."""
+        for places in self._shuffle.batches(batch_size, n_batches, n_done=n_done):
+            chosen = places.to(self.device)
             yield self._values[chosen], self._labels[chosen]
 
     def once(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every example once, in order; the last batch may be short."""
         yield from zip(self._values.split(batch_size), self._labels.split(batch_size), strict=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of the order as the latest stream began."""
+        return self._shuffle.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next stream, less what was done of it, go on as the one that the state was taken of."""
+        self._shuffle.load_state_dict(state)
 
 
 def expert_features(workbench: Workbench) -> TrainedModel:
@@ -110,6 +115,7 @@ def _train(
             validate=lambda model: evaluate(model, validation, precision=spec.precision),
             deadline=math.inf if limit is None else workbench.began + limit,
             flops_per_example=per_example,
+            continuation=workbench.continuation("train", per_example),
         )
         entry.flops += training.n_examples * per_example
     if training.best_weights is not None:

@@ -64,7 +64,8 @@ def magnitude_pruning(workbench: Workbench) -> TrainedModel:
         hold = _lower(options, masks, account)
     else:
         hold = _hold(masks, account)
-    first = workbench.train(model, phase="train", spec=before, after_step=hold).training
+    parts = (masks, account)
+    first = workbench.train(model, phase="train", spec=before, after_step=hold, parts=parts).training
     account.enter("train")
     if first.status != "finished":
         return _deployed(model, first, masks, account)
@@ -73,7 +74,8 @@ def magnitude_pruning(workbench: Workbench) -> TrainedModel:
     masks.apply()
     if after is None:
         return _deployed(model, first, masks, account)
-    second = workbench.train(model, phase="prune-finetune", spec=after, after_step=_hold(masks, account)).training
+    hold = _hold(masks, account)
+    second = workbench.train(model, phase="prune-finetune", spec=after, after_step=hold, parts=parts).training
     account.enter("prune-finetune")
     joined = join_trainings(first, second, n_train=workbench.spec.n_train)
     return _deployed(model, joined, masks, account)

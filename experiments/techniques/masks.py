@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,14 @@ class Masks:
         """Keep the weights that are not 0."""
         self._set({name: weight.detach() != 0 for name, weight in self.weights.items()})
 
+    def state_dict(self) -> dict[str, Any]:
+        """Which are kept."""
+        return {"kept": self.kept}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Keep those that were."""
+        self._set({name: state["kept"][name].to(weight.device) for name, weight in self.weights.items()})
+
     @torch.no_grad()
     def apply(self) -> None:
         """Set what is not kept to 0."""
@@ -97,6 +106,14 @@ class SparseAccount:
     def add_step(self, densities: Mapping[str, float]) -> None:
         """Count a step of training."""
         self.spent += self.batch_size * self.training_flops(densities)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The steps counted since the last entry."""
+        return {"spent": self.spent}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from steps counted."""
+        self.spent = state["spent"]
 
     def enter(self, phase: str) -> None:
         """Enter the steps counted since the last entry under a phase of the ledger."""

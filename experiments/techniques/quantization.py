@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -85,9 +85,7 @@ def _train_rounded(workbench: Workbench, model: nn.Module, spec: TrialSpec) -> T
     info = workbench.dataset.info
     per_example = training_flops_per_example(model, (spec.batch_size, *info.shape), info.n_classes)
     round_while_training(model)
-    unfolded = UnfoldedWorkbench(
-        workbench.spec, workbench.machine, workbench.device, workbench.dataset, workbench.ledger, workbench.began
-    )
+    unfolded = UnfoldedWorkbench(**{one.name: getattr(workbench, one.name) for one in fields(workbench)})
     return unfolded.train(
         model, phase="quantize", images=workbench.train_images, spec=spec, flops_per_example=per_example
     )
