@@ -126,7 +126,7 @@ def beyond(
             tested = backtest_by_year(table, name, measure)
             if len(tested):
                 tables[f"{name}: root mean square error of log10(1/error) of later results"] = _wide(tested)
-    own = []
+    own: list[dict[str, Any]] = []
     for path in runs:
         for law in laws:
             progress(len(wanted) + len(own), n_parts)

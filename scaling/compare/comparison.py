@@ -89,8 +89,8 @@ class Comparison:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know of how the frontiers were chosen and matched."""
-        found: dict[str, None] = {}
+        """What a reader must know of what was charged and how the frontiers were chosen and matched."""
+        found: dict[str, None] = dict.fromkeys(self.charges.sentences)
         for gain in self.gains:
             if gain.pair is not None and gain.gain is not None:
                 found |= dict.fromkeys(f"{gain.technique}: {note}." for note in gain.pair.notes)
@@ -210,7 +210,8 @@ def compare(
     wanted = [cost for cost in COSTS if cost not in charged.missing] if costs is None else list(dict.fromkeys(costs))
     pairs = [(name, cost) for name in names for cost in wanted]
     n_all = len(pairs) + (len(names) if with_break_even else 0)
-    gains, paid = [], []
+    gains: list[Gain] = []
+    paid: list[BreakEven] = []
     for name, cost in pairs:
         progress(len(gains), n_all)
         gains.append(_gain(charged, baseline, name, cost, setting))
