@@ -1,6 +1,7 @@
 """How often the intervals of a comparison hold the truth, and how often no gain is called a gain.
 
-Usage: python benchmarks/comparison_coverage.py [--draws 500] [--resamples 300] [--design NAME ...] [--break-even 200]
+Usage: python benchmarks/comparison_coverage.py [--draws 500] [--resamples 300] [--design NAME ...] [--law automatic]
+       [--break-even 500]
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scaling.compare import Arms, Charges, Gain, Payback, Setting, Verdict, draw_arms
-from scaling.compare.break_even import break_even
+from scaling.compare.break_even import fit_lifetimes, read_crossing
 from scaling.compare.costs import charge
 from scaling.compare.gain import measure_gain
 
@@ -36,6 +37,8 @@ def designs() -> dict[str, Arms]:
         "gain 1.5, levels off": Arms(gain=1.5, irreducible=0.02),
         "gain 4, levels off": Arms(gain=4.0, irreducible=0.02),
         "noise of cells": Arms(gain=1.0, cell_noise=0.04, seed_noise=0.04),
+        "uneven noise": Arms(gain=1.0, uneven=0.7),
+        "gain 1.5, bend 0.05, uneven noise": Arms(gain=1.5, bend=BEND, uneven=0.7),
         "dearer, larger models": Arms(gain=1.0, dearer=3.0, best_size=2.0),
         "small grid": Arms(gain=1.0, widths=(8, 32, 128), depths=(2,), n_trains=(100, 1600, 6400, 25600)),
         "one seed": Arms(gain=1.0, n_seeds=1),
@@ -68,14 +71,14 @@ class Tally:
 
 
 def measure(
-    arms: Arms, n_draws: int, n_resamples: int, first_seed: int = 0
+    arms: Arms, n_draws: int, n_resamples: int, first_seed: int = 0, law: str = "automatic"
 ) -> tuple[dict[str, Tally], dict[str, float]]:
     """Draw, compare, count."""
     tallies: dict[str, Tally] = {}
     verdicts: list[Verdict] = []
     bends = 0
     for seed in range(first_seed, first_seed + n_draws):
-        setting = Setting(n_resamples=n_resamples, seed=seed)
+        setting = Setting(n_resamples=n_resamples, seed=seed, law=law)
         found = measure_gain(draw_arms(arms, seed=seed), "baseline", "technique", "train_flops", setting)
         verdicts.append(found.verdict)
         bends += found.bends
@@ -106,10 +109,16 @@ def readings(found: Gain, arms: Arms) -> dict[str, tuple[float, float, dict[floa
     bent = found.bend_fit
     if not bent.usable:
         return rows
-    for decades, name in ((-DECADES_ASIDE, "below"), (DECADES_ASIDE, "above")):
-        x = bent.centre + decades * math.log(10)
+    aside = DECADES_ASIDE * math.log(10)
+    places = {
+        f"{DECADES_ASIDE:g} decades below the middle": bent.centre - aside,
+        f"{DECADES_ASIDE:g} decades above the middle": bent.centre + aside,
+    }
+    for name, read in zip(("least", "middle", "largest"), found.at_budgets, strict=True):
+        places[f"at the {name} budget"] = log(read.at_cost or math.nan)
+    for name, x in places.items():
         parts = {level: bent.log_gain_interval(x, level) for level in LEVELS}
-        rows[f"log gain, {DECADES_ASIDE:g} decades {name} the middle"] = (
+        rows[f"log gain, {name}"] = (
             bent.log_gain(x), log(arms.true_gain(np.exp(x))),
             {level: (one.low, one.high) for level, one in parts.items()},
         )  # fmt: skip
@@ -118,25 +127,41 @@ def readings(found: Gain, arms: Arms) -> dict[str, tuple[float, float, dict[floa
     return rows
 
 
-def measure_break_even(n_draws: int, n_resamples: int) -> str:
-    """Four times the training, half the inference, the same errors, on one number of examples: even at 18 n_train."""
-    n_train = 1600
-    arms = Arms(
-        gain=0.25, dearer=4.0, best_size=0.5, lighter=2.0, depths=(1, 2, 3, 4, 6), n_trains=(n_train,),
-    )  # fmt: skip
-    held, found_any, ratio = dict.fromkeys(LEVELS, 0), 0, []
+def break_even_designs() -> dict[str, tuple[Arms, float]]:
+    """Sweeps over one number of examples, and the number of uses from which, or up to which, the technique pays.
+
+    Every cell has the same error in both arms, so the frontiers hold the same cells and the costs are equal at one
+    number of uses for all of them: with training of 6 n_train and inference of 2 FLOP a weight, of the baseline, at
+    ``3 n_train (dearer - 1) / (1 - 1 / lighter)``.
+    """
+    sizes = {"depths": (1, 2, 3, 4, 6), "n_trains": (1600,)}
+    return {
+        "pays from 18 n_train uses on": (Arms(gain=0.25, dearer=4.0, best_size=0.5, lighter=2.0, **sizes), 18 * 1600),
+        "pays up to 2.25 n_train uses": (Arms(gain=4.0, dearer=0.25, best_size=2.0, lighter=0.5, **sizes), 2.25 * 1600),
+    }
+
+
+def measure_break_even(name: str, n_draws: int, n_resamples: int) -> str:
+    """A row of the table: how often the bounds of the number of uses held the truth."""
+    arms, truth = break_even_designs()[name]
+    tally, n_found = Tally(), 0
+    wanted = Payback.FROM if "from" in name else Payback.UP_TO
     for seed in range(n_draws):
         charged = charge(draw_arms(arms, seed=seed), Charges()).table
-        for level in LEVELS:
-            setting = Setting(n_resamples=n_resamples, seed=seed, level=level, law="power")
-            found = break_even(charged, "baseline", "technique", setting)
-            held[level] += found.low <= 18 * n_train <= found.high
-        found_any += found.payback is Payback.FROM
-        ratio.append(math.log((found.uses or math.nan) / (18 * n_train)))
-    shares = " | ".join(f"{100 * held[level] / n_draws:.1f}" for level in LEVELS)
-    spread = float(np.std(ratio))
-    name = f"break-even, {found_any} of {n_draws} found"
-    return f"| {name} | log uses | {np.mean(ratio) / spread:+.2f} | {spread:.3f} | {shares} |"
+        lifetimes = fit_lifetimes(charged, "baseline", "technique", Setting(n_resamples=n_resamples, seed=seed))
+        read = {level: read_crossing(lifetimes.curve(level)) for level in LEVELS}
+        payback, uses, _, _ = read[max(LEVELS)]
+        if payback is not wanted or not uses or math.isinf(uses):
+            continue
+        n_found += 1
+        tally.add(
+            math.log(uses), math.log(truth), {level: _logs(low, high) for level, (_, _, low, high) in read.items()}
+        )
+    return f"| {name}, found in {n_found} of {n_draws} | log uses {tally.row()}"
+
+
+def _logs(low: float, high: float) -> tuple[float, float]:
+    return (math.log(low) if low > 0 else -math.inf), math.log(high)
 
 
 def main() -> None:
@@ -145,6 +170,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--resamples", type=int, default=300)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--law", default="automatic", help="of the fits: automatic, power or saturating")
     parser.add_argument("--design", nargs="*", default=DEFAULT, help=f"{', '.join(designs())}, or all")
     parser.add_argument("--break-even", type=int, default=0, metavar="DRAWS", help="draws of the break-even too")
     given = parser.parse_args()
@@ -152,12 +178,13 @@ def main() -> None:
     began, verdicts = time.perf_counter(), []
     print("| design | quantity | bias / spread | spread | 50% | 80% | 95% |\n|---|---|---|---|---|---|---|")
     for name in names:
-        tallies, shares = measure(designs()[name], given.draws, given.resamples, given.first_seed)
+        tallies, shares = measure(designs()[name], given.draws, given.resamples, given.first_seed, given.law)
         for quantity, tally in tallies.items():
             print(f"| {name} | {quantity} {tally.row()}", flush=True)
         verdicts.append(f"| {name} | " + " | ".join(f"{100 * share:.1f}%" for share in shares.values()) + " |")
     if given.break_even:
-        print(measure_break_even(given.break_even, given.resamples), flush=True)
+        for name in break_even_designs():
+            print(measure_break_even(name, given.break_even, given.resamples), flush=True)
     print(f"\n| design | {' | '.join(shares)} |\n|---|---|---|---|---|\n" + "\n".join(verdicts))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\n{given.draws} draws a design, {time.perf_counter() - began:.0f} s, {memory:.2f} GiB")

@@ -172,7 +172,8 @@ def run_params(found: Comparison, technique: str) -> dict[str, Any]:
     paid = {one.technique: one.payback.name.lower() for one in found.break_evens}
     return {
         "technique": technique, "baseline": found.baseline, "error": found.setting.error,
-        "level": found.setting.level, "payback": paid.get(technique), **verdicts,
+        "level": found.setting.level, "charges": " ".join(found.charges.sentences) or "Every phase in full.",
+        "payback": paid.get(technique), **verdicts,
     }  # fmt: skip
 
 

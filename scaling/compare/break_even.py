@@ -74,12 +74,30 @@ class BreakEven:
         }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Lifetimes:
+    """Joint fits of both arms over the lifetime cost, one per number of uses.
+
+    Attributes:
+        fits: Numbers of uses with their fits, where these give a gain.
+        at_error: Error in the middle of those that both frontiers of training reach.
+        reason: Why some numbers of uses have no fit; empty if all have.
+    """
+
+    fits: tuple[tuple[float, JointFit], ...]
+    at_error: float
+    reason: str
+
+    def curve(self, level: float) -> pd.DataFrame:
+        """Gain and lifetime costs against the number of uses, see `BreakEven`, with bounds of a level."""
+        return _curve(self.fits, self.at_error, level)
+
+
 def break_even(charged: pd.DataFrame, baseline: str, technique: str, setting: Setting) -> BreakEven:
     """Find the number of uses from which a technique has paid for its training.
 
-    For each number of uses the frontiers of ``training + uses x inference`` are found and fitted anew, as another
-    number of uses makes another size the best one. The bounds are the numbers of uses at which a gain of 1 lies in
-    its interval; they are as sure as those intervals and need no crossing in every resample.
+    The bounds are the numbers of uses at which a gain of 1 lies in its interval; they are as sure as those intervals
+    and need no crossing in every resample.
 
     Args:
         charged: Runs with their costs, from `scaling.compare.costs.charge`.
@@ -87,18 +105,40 @@ def break_even(charged: pd.DataFrame, baseline: str, technique: str, setting: Se
         setting: Of the comparison.
     """
     names: dict[str, Any] = {"technique": technique, "baseline": baseline}
+    try:
+        found = fit_lifetimes(charged, baseline, technique, setting)
+    except ValueError as refusal:
+        return BreakEven(payback=Payback.REFUSED, reason=str(refusal), **names)
+    curve = found.curve(setting.level)
+    payback, uses, low, high = read_crossing(curve)
+    return BreakEven(
+        payback=payback, uses=uses, low=low, high=high, at_error=found.at_error, curve=curve, reason=found.reason,
+        **names,
+    )  # fmt: skip
+
+
+def fit_lifetimes(charged: pd.DataFrame, baseline: str, technique: str, setting: Setting) -> Lifetimes:
+    """Find and fit the frontiers of ``training + uses x inference`` anew for each number of uses.
+
+    Another number of uses makes another size the best one.
+
+    Args:
+        charged: Runs with their costs, from `scaling.compare.costs.charge`.
+        baseline: Name of the one arm, `technique` of the other.
+        setting: Of the comparison; its level plays no part.
+
+    Raises:
+        ValueError: If the runs give no curve, with the reason.
+    """
     arms = charged[charged["technique"].isin([baseline, technique])]
     ratio = _training_per_use(arms, setting.error)
     if ratio is None:
-        return BreakEven(payback=Payback.REFUSED, reason="training or inference FLOP are not known", **names)
+        raise ValueError("training or inference FLOP are not known")
+    if technique == baseline:
+        raise ValueError("a technique against itself has no break-even")
     limits = np.log(ratio)
     grid = np.exp(np.linspace(limits[0], limits[1], N_USES))
-    if technique == baseline:
-        return BreakEven(payback=Payback.REFUSED, reason="a technique against itself has no break-even", **names)
-    try:
-        pairs = [_pair(arms, baseline, technique, uses, setting) for uses in grid]
-    except ValueError as refusal:
-        return BreakEven(payback=Payback.REFUSED, reason=str(refusal), **names)
+    pairs = [_pair(arms, baseline, technique, uses, setting) for uses in grid]
     n_resamples = min(setting.n_resamples, MOST_RESAMPLES)
     fits = [
         fit_pair(
@@ -107,17 +147,11 @@ def break_even(charged: pd.DataFrame, baseline: str, technique: str, setting: Se
         )
         for pair in pairs
     ]  # fmt: skip
-    kept = [(float(uses), fit) for uses, fit in zip(grid, fits, strict=True) if fit.usable]
+    kept = tuple((float(uses), fit) for uses, fit in zip(grid, fits, strict=True) if fit.usable)
     refusals = [fit.reason for fit in fits if not fit.usable]
     if len(kept) < LEAST_KNOWN:
-        return BreakEven(payback=Payback.REFUSED, reason=f"the frontiers give no gain: {refusals[0]}", **names)
-    error = _common_error(pairs[0])
-    curve = _curve(kept, error, setting.level)
-    payback, uses, low, high = read_crossing(curve)
-    return BreakEven(
-        payback=payback, uses=uses, low=low, high=high, at_error=error, curve=curve,
-        reason=refusals[0] if refusals else "", **names,
-    )  # fmt: skip
+        raise ValueError(f"the frontiers give no gain: {refusals[0]}")
+    return Lifetimes(kept, _common_error(pairs[0]), refusals[0] if refusals else "")
 
 
 def read_crossing(curve: pd.DataFrame) -> tuple[Payback, float | None, float, float]:

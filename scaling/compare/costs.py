@@ -66,6 +66,20 @@ class Charges:
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value}, but it is a number from 0")
 
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What was asked for, in words; nothing where every phase is charged in full and nothing else was asked for."""
+        found = []
+        if self.leave_out:
+            found.append(f"Not charged: {', '.join(self.leave_out)}.")
+        if self.spread:
+            found.append(f"Shared: {', '.join(f'{phase} by {uses:g} uses' for phase, uses in self.spread.items())}.")
+        if self.uses is not None:
+            found.append(f"A lifetime has {self.uses:g} uses.")
+        prices = {"an hour": self.price_per_hour, "a kWh": self.price_per_kwh}
+        known = [f"{price:g} {unit}" for unit, price in prices.items() if price is not None]
+        return (*found, *([f"Prices: {', '.join(known)}."] if known else []))
+
     def share_not_charged(self) -> dict[str, float]:
         """Share of each phase that does not count."""
         return {**dict.fromkeys(self.leave_out, 1.0), **{phase: 1 - 1 / uses for phase, uses in self.spread.items()}}

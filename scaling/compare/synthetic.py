@@ -30,7 +30,9 @@ class Arms:
         lighter: Inference cost of the baseline over the technique's for the same cell.
         best_size: Best size of the technique over the baseline's at equal compute.
         seed_noise: Standard deviation of log error between the seeds of a cell.
-        cell_noise: The same between cells, shared by the seeds.
+        uneven: Standard deviation, over the cells of the grid, of the log of their `seed_noise`; a cell is as noisy in
+            both arms.
+        cell_noise: Standard deviation of log error between cells, shared by the seeds.
     """
 
     gain: float = 1.5
@@ -44,6 +46,7 @@ class Arms:
     lighter: float = 1.0
     best_size: float = 1.0
     seed_noise: float = 0.05
+    uneven: float = 0.0
     cell_noise: float = 0.0
     widths: tuple[int, ...] = (8, 16, 32, 64, 128)
     depths: tuple[int, ...] = (1, 2, 4)
@@ -70,18 +73,26 @@ def draw_arms(arms: Arms, *, technique: str = "technique", seed: int | np.random
     Raises:
         ValueError: If a noise or a factor is out of range.
     """
-    if min(arms.gain, arms.dearer, arms.lighter, arms.best_size) <= 0 or min(arms.seed_noise, arms.cell_noise) < 0:
+    if (
+        min(arms.gain, arms.dearer, arms.lighter, arms.best_size) <= 0
+        or min(arms.seed_noise, arms.uneven, arms.cell_noise) < 0
+    ):
         raise ValueError("gain, dearer, lighter and best_size are above 0, and no noise is below 0")
     generator = np.random.default_rng(seed)
     grid = np.array(list(itertools.product(arms.widths, arms.depths, arms.n_trains)), dtype=np.float64)
+    noise = np.full(len(grid), arms.seed_noise)
+    if arms.uneven:
+        noise = noise * np.exp(arms.uneven * generator.standard_normal(len(grid)))
     return pd.concat(
-        [_arm(arms, grid, generator, "baseline", is_technique=False),
-         _arm(arms, grid, generator, technique, is_technique=True)],
+        [_arm(arms, grid, noise, generator, "baseline", is_technique=False),
+         _arm(arms, grid, noise, generator, technique, is_technique=True)],
         ignore_index=True,
     )  # fmt: skip
 
 
-def _arm(arms: Arms, grid: Array, generator: np.random.Generator, name: str, *, is_technique: bool) -> pd.DataFrame:
+def _arm(
+    arms: Arms, grid: Array, noise: Array, generator: np.random.Generator, name: str, *, is_technique: bool
+) -> pd.DataFrame:
     width, depth, n_train = grid.T
     n_params = 12.0 * width**2 * depth
     cost = FLOPS_PER_WEIGHT * n_params * n_train * (arms.dearer if is_technique else 1.0)
@@ -90,7 +101,7 @@ def _arm(arms: Arms, grid: Array, generator: np.random.Generator, name: str, *, 
     error = arms.irreducible + reducible * np.exp(arms.bowl * np.log(n_params / best) ** 2)
     log_error = np.log(error) + arms.cell_noise * generator.standard_normal(error.size)
     log_error = np.repeat(log_error, arms.n_seeds)
-    errors = np.exp(log_error + arms.seed_noise * generator.standard_normal(log_error.size))
+    errors = np.exp(log_error + np.repeat(noise, arms.n_seeds) * generator.standard_normal(log_error.size))
     cells = [f"{name}-w{w:g}-d{d:g}-n{n:g}" for w, d, n in grid]
     seeds = np.tile(np.arange(arms.n_seeds), len(grid))
     columns = {

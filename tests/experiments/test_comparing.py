@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -140,3 +141,24 @@ def test_a_wrong_question_is_one_sentence(ninthpower, table, arguments, message)
 def test_spread_reads_numbers():
     """A phase and by how many uses it is shared."""
     assert read_spread(["search=10", "teacher=2.5"]) == {"search": 10.0, "teacher": 2.5}
+
+
+def test_a_phase_shared_on_the_command_line_is_charged_in_part_and_said(ninthpower, tmp_path):
+    """Half of the training is a search: shared by ten, the gain is 1 / 0.55 times as high; left out, twice."""
+    runs = draw_arms(Arms(gain=1.5, **SMALL), seed=1)
+    of_technique = runs["technique"] == "technique"
+    runs["train_flops_search"] = np.where(of_technique, runs["train_flops"] / 2, 0.0)
+    runs["train_flops_train"] = runs["train_flops"] - runs["train_flops_search"]
+    path = tmp_path / "runs.csv"
+    runs.to_csv(path, index=False)
+    gains, notes = [], []
+    for charges in ((), ("--spread", "search=10"), ("--leave-out", "search")):
+        arguments = ("--cost", "train_flops", "--no-break-even", "--resamples", "40", "--json")
+        found = json.loads(ninthpower("compare", path, *arguments, *charges).stdout)
+        gains.append(found["gains"][0]["gain"]["value"])
+        notes.append(found["notes"])
+
+    assert gains[1] / gains[0] == pytest.approx(1 / 0.55, rel=1e-3)
+    assert gains[2] / gains[0] == pytest.approx(2, rel=1e-3)
+    assert "Shared: search by 10 uses." in notes[1]
+    assert "Not charged: search." in notes[2]

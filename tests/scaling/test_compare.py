@@ -120,6 +120,18 @@ def test_a_verdict_tells_no_difference_from_not_knowing(gain, margin, verdict):
     assert gain_of(draw_arms(Arms(gain=gain), seed=2), margin=margin).verdict is verdict
 
 
+def test_uneven_noise_differs_between_cells_and_is_alike_in_both_arms():
+    """The scatter of many seeds, cell by cell, recovers how unevenly noisy the cells were asked to be."""
+    runs = draw_arms(Arms(uneven=0.7, seed_noise=0.05, n_seeds=200), seed=1)
+    cells = ["technique", "width", "depth", "n_train"]
+    noise = np.log(runs.assign(y=np.log(runs["test_error"])).groupby(cells)["y"].std()).unstack("technique")
+
+    assert noise.corr().iloc[0, 1] > 0.98
+    # Ninety cells: chance moves their standard deviation by 7% and their mean by 0.07.
+    assert noise.std().to_numpy() == pytest.approx(0.7, rel=0.25)
+    assert noise.mean().to_numpy() == pytest.approx(math.log(0.05), abs=0.2)
+
+
 def test_the_seeds_asked_for_tell_as_often_as_promised():
     """Added to sweeps that cannot tell, under the estimate as truth, they tell in 80%: of 12, rarely fewer than 7."""
     told, setting = [], Setting(n_resamples=100)

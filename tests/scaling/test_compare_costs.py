@@ -104,3 +104,16 @@ def test_charges_that_make_no_sense_are_refused(arguments, message):
     """In one sentence."""
     with pytest.raises(ValueError, match=message):
         Charges(**arguments)
+
+
+def test_what_was_charged_is_said_in_words():
+    """Each departure from charging everything in full is a sentence; nothing asked for is nothing said."""
+    charges = Charges(("teacher",), {"search": 10}, uses=1e6, price_per_hour=0.4, price_per_kwh=0.2)
+
+    assert charges.sentences == (
+        "Not charged: teacher.",
+        "Shared: search by 10 uses.",
+        "A lifetime has 1e+06 uses.",
+        "Prices: 0.4 an hour, 0.2 a kWh.",
+    )
+    assert Charges().sentences == ()
