@@ -42,7 +42,7 @@ def test_fits_and_export_keep_to_their_published_schemas(ninthpower, fitted):
     written = json.loads((fitted.with_suffix("") / "fits.json").read_text())
     validator("fits-1").validate(written)
 
-    path = ninthpower("export", fitted).stdout.strip()
+    path = ninthpower("export", fitted).stdout.splitlines()[0]
     content = json.loads(Path(path).read_text())
     validator("export-1").validate(content)
     assert [run["test_error"] for run in content["runs"]] == pytest.approx(list(pd.read_csv(fitted)["test_error"]))
