@@ -20,6 +20,7 @@ def speed(monkeypatch, tmp_path):
         monkeypatch.setattr(program, "MEASURES", (lambda: ratios,))
         return program.main(["--nights", str(tmp_path / "nights"), "--name", name, *more])
 
+    run.nights = tmp_path / "nights"
     return run
 
 
@@ -60,6 +61,19 @@ def test_a_history_that_does_not_answer_is_no_verdict(speed, capsys, monkeypatch
 
     assert speed("one", "--tracking-uri", "http://127.0.0.1:9") == 2
     assert "cannot be judged" in capsys.readouterr().err
+
+
+def test_a_measurement_that_dies_is_no_verdict_and_no_failure_of_speed(speed, monkeypatch, capsys):
+    """The process that drives the sweep ends with code 1, as one does that Ray ends: code 2, and what it said."""
+    assert speed is not None
+    program = importlib.import_module("nightly_speed")
+    monkeypatch.setattr(program.sys, "executable", "false")
+
+    with pytest.raises(ValueError, match="ended with code 1 and said: nothing"):
+        program.sweep_ratios_apart()
+    monkeypatch.setattr(program, "MEASURES", (program.sweep_ratios_apart,))
+    assert program.main(["--nights", str(speed.nights), "--name", "one"]) == 2
+    assert "ended with code 1" in capsys.readouterr().err
 
 
 def test_every_measured_ratio_has_a_limit(speed, monkeypatch):
