@@ -19,9 +19,6 @@ import pandas as pd
 from scaling.compare import Arms, Gain, Setting, Verdict, draw_arms
 from scaling.compare.gain import measure_gain
 
-# A draw that asks for more seeds of a cell than this is counted apart: it would fill the memory.
-MOST_SEEDS = 300
-
 
 def measure(runs: pd.DataFrame, n_resamples: int, seed: int) -> Gain:
     """The comparison of both arms over training compute."""
@@ -57,7 +54,7 @@ def main() -> None:
             continue
         n_open += 1
         needed = found.needed
-        if needed.n_trials is None or needed.n_seeds is None or needed.n_seeds > MOST_SEEDS:
+        if needed.n_trials is None or needed.n_seeds is None:
             n_beyond += 1
             continue
         more = further_runs(truth, found, needed.n_seeds, seed)

@@ -16,8 +16,8 @@ from scaling.points import Points
 
 # Chance that the further trials tell, if the estimate holds: what a power is usually asked for.
 CHANCE = 0.8
-# Beyond this many more trials the answer is that no reasonable number would.
-MOST_TRIALS = 100_000
+# Beyond this many more seeds of a cell the answer is that no reasonable number would.
+MOST_SEEDS = 300
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Needed:
     as a frontier holds the best of each budget.
 
     Attributes:
-        n_trials: In both arms together; None if more than `MOST_TRIALS` would be needed, or if the cells scatter
-            about their curves by more than any number of seeds takes away.
+        n_trials: In both arms together; None if more than `MOST_SEEDS` of a cell would be needed, or if the cells
+            scatter about their curves by more than any number of seeds takes away.
         n_seeds: Further seeds of each cell on the frontiers; None as above.
         cost: Mean budget of these trials.
     """
@@ -72,7 +72,7 @@ def trials_needed(fit: JointFit, log_low: float, log_high: float, level: float) 
         return z * math.sqrt(after) + surely * moves <= abs(gain)
 
     n_cells = int(np.unique(cells).size)
-    more = _fewest(tells, MOST_TRIALS // n_cells)
+    more = _fewest(tells, MOST_SEEDS)
     cost = float(np.exp(points.x[0]).mean())
     return Needed(None if more is None else more * n_cells, more, cost)
 

@@ -6,7 +6,7 @@ import math
 
 from scaling.compare.break_even import BreakEven, Payback
 from scaling.compare.gain import Estimate, Gain, Verdict
-from scaling.compare.needed import CHANCE
+from scaling.compare.needed import CHANCE, MOST_SEEDS
 from scaling.runs import label
 
 # A bend is called absent only if its interval rules out this share of the exponent.
@@ -106,7 +106,7 @@ def _cannot_tell(gain: Gain, value: Estimate, words: str) -> str:
     if needed is None:
         return text
     if needed.n_trials is None or needed.n_seeds is None:
-        return f"{text}; so near to 1 that no reasonable number of seeds would tell{_bend(gain)}"
+        return f"{text}; {MOST_SEEDS} more seeds of each cell on the frontiers would not tell either{_bend(gain)}"
     seeds = f"{needed.n_seeds} more seed{'' if needed.n_seeds == 1 else 's'} of each cell on the frontiers"
     trials = f"{needed.n_trials} more trials at {cost_text(gain.cost, needed.cost)} on average"
     return f"{text}; {trials} ({seeds}) would, with a chance of {CHANCE:.0%} if the estimate holds{_bend(gain)}"

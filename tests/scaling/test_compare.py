@@ -165,7 +165,7 @@ def test_no_number_of_seeds_is_promised_where_the_cells_themselves_scatter():
 
     assert gain.verdict is Verdict.CANNOT_TELL
     assert (gain.needed.n_trials, gain.needed.n_seeds) == (None, None)
-    assert "no reasonable number of seeds would tell" in found.sentences[0]
+    assert "300 more seeds of each cell on the frontiers would not tell either" in found.sentences[0]
 
 
 def test_more_seeds_are_asked_for_the_nearer_the_gain_is_to_none():
