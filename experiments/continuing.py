@@ -40,8 +40,8 @@ LARGEST_SHARE = 0.02
 # The part of the program that decides what a trial finds and how a checkpoint is read.
 DECISIVE_FILES = (
     "continuing.py", "evaluation.py", "families.py", "flops.py", "images.py", "initialising.py", "ledger.py",
-    "models.py", "mup.py", "preparation.py", "spec.py", "torchvision_mend.py", "training.py", "training_state.py",
-    "trial.py", "workbench.py", "data/*.py", "techniques/*.py",
+    "models.py", "mup.py", "preparation.py", "ranks.py", "spec.py", "torchvision_mend.py", "training.py",
+    "training_state.py", "trial.py", "workbench.py", "data/*.py", "techniques/*.py",
 )  # fmt: skip
 # What is said of a checkpoint that cannot be used, by what differs.
 REFUSALS = {
@@ -51,6 +51,7 @@ REFUSALS = {
     "torch": "it was written with another version of torch",
     "device": "it was written on another device",
     "threads": "it was written with another number of threads",
+    "ranks": "it was written by another number of processes",
 }
 
 
@@ -64,13 +65,17 @@ class Journal:
         earlier_seconds: What earlier attempts took until their last checkpoint [s].
         earlier_energy: What they used until then.
         began: Reading of `time.perf_counter` as this attempt began.
+        leads: Whether this process keeps the trial's account; other ranks of it do not.
+        content: The checkpoint that the trial goes on from; None if it begins.
     """
 
     checkpoints: TrialCheckpoints
     ledger: Ledger
     began: float
+    leads: bool = True
     earlier_seconds: float = 0.0
     earlier_energy: EnergyReading | None = None
+    content: bytes | None = None
     continued: list[str] = field(default_factory=list)
     running_flops: float = 0.0
     _earlier_flops: float = 0.0
@@ -98,6 +103,7 @@ class Journal:
             self.refuse(refusal, kept)
             return
         assert kept is not None
+        self.content = content
         self._found = kept["trainings"]
         self.earlier_seconds, self._earlier_flops = kept["seconds"], kept["flops"]
         self.earlier_energy = EnergyReading(**kept["energy"])
@@ -112,7 +118,7 @@ class Journal:
             self.checkpoints.discard(_spent_in(kept))
         self.earlier_seconds, self._earlier_flops, self.earlier_energy = 0.0, 0.0, None
         self.running_flops = 0.0
-        self._found, self._ended = {}, {}
+        self._found, self._ended, self.content = {}, {}, None
         self._visits.clear()
         self.continued.clear()
 
@@ -178,7 +184,8 @@ class TrainingInJournal:
         entry = self.journal._found.pop(self.name, None)
         if entry is None:
             return None
-        self.ledger.restore(entry["ledgers"])
+        if self.journal.leads:
+            self.ledger.restore(entry["ledgers"])
         state: State = entry["state"]
         self.journal.running_flops = state["result"]["n_examples"] * self.flops_per_example
         self.journal.continued.append(f"{self.name}, step {state['result']['n_steps']}")
@@ -223,7 +230,7 @@ def reporting(journal: Journal | None) -> Iterator[None]:
         thread.join()
 
 
-def identity_of(spec: TrialSpec, device: Device, threads: int) -> dict[str, Any]:
+def identity_of(spec: TrialSpec, device: Device, threads: int, ranks: int) -> dict[str, Any]:
     """What must be the same for a trial to go on from a checkpoint as if it had never been ended."""
     named = (spec.dataset, spec.family, spec.technique)
     own = [sys.modules.get(name.partition(":")[0]) for name in named if ":" in name]
@@ -237,6 +244,7 @@ def identity_of(spec: TrialSpec, device: Device, threads: int) -> dict[str, Any]
         "torch": str(torch.__version__),
         "device": device.name,
         "threads": threads,
+        "ranks": ranks,
     }
 
 

@@ -7,7 +7,7 @@ import os
 import platform
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,10 @@ class Device:
     peak_flops_per_second: float
     peak_source: str
     identifiers: tuple[str, ...] = ()
+
+    def times(self, n: int) -> Device:
+        """So many of them together."""
+        return replace(self, count=n * self.count, peak_flops_per_second=n * self.peak_flops_per_second)
 
 
 def find_device(kind: str, *, threads: int, precision: str, cache_folder: Path) -> Device:

@@ -20,6 +20,7 @@ from experiments.data import DatasetInfo, check_dataset, describe_dataset
 from experiments.energy import EnergyAccount
 from experiments.flops import training_flops_per_example
 from experiments.models import build_model, check_buildable, count_parameters, model_arguments
+from experiments.ranks import check_ranks
 from experiments.spec import TrialSpec
 from experiments.sweep import SweepSpec
 from experiments.techniques import check_options, find_technique
@@ -126,6 +127,7 @@ def check_sweep(sweep: SweepSpec, machine: Machine) -> None:
         technique = find_technique(spec.technique)
         check_options(technique, spec)
         technique.check(spec, infos[spec.dataset], machine)
+        check_ranks(spec, machine, gpus=sweep.resources.gpus, can=technique.data_parallel)
     for shape in dict.fromkeys(map(shape_of, trials)):
         check_buildable(shape.family, **_arguments(shape, infos[shape.dataset]))
     for family, dataset, depth, width in dict.fromkeys(

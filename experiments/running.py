@@ -400,6 +400,7 @@ def machine_for(sweep: SweepSpec, data_folder: Path | None) -> Machine:
     return Machine(
         device=sweep.execution.device,
         threads=max(1, int(sweep.resources.cpus)),
+        data_parallel=sweep.execution.data_parallel,
         data_folder=data_folder.absolute() if data_folder else None,
         region=sweep.energy.region,
         compile=sweep.execution.compile,

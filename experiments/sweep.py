@@ -36,6 +36,7 @@ class ExecutionSpec(Strict):
     compile: bool = Field(False, description="torch.compile; pays for long trials")
     channels_last: bool = Field(False, description="memory layout of convolutions; pays on GPUs")
     time_limit_seconds: float | None = Field(None, gt=0, description="a trial is stopped after this long")
+    data_parallel: int = Field(1, ge=1, le=64, description="processes that train one model together, one per GPU")
     checkpoint_seconds: float | None = Field(
         300, gt=0, description="a trial leaves a checkpoint every so often, to go on from if it is ended; none: never"
     )

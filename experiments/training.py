@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from experiments.images import ImageBatches
+from experiments.ranks import Ranks
 from experiments.spec import TrialSpec
 from experiments.training_state import Continuation, Stateful, TrainingState
 
@@ -52,6 +54,7 @@ def train(
     flops_per_example: float = 0.0,
     parts: Sequence[Stateful] = (),
     continuation: Continuation | None = None,
+    ranks: Ranks | None = None,
 ) -> Training:
     """Train a model in place and return what happened.
 
@@ -71,6 +74,8 @@ def train(
         flops_per_example: For the curve's cost axis [FLOP].
         parts: What changes with the steps beside the model, so that it can be taken up again.
         continuation: Where an earlier attempt may have left this training, and where it is kept on the way.
+        ranks: This process among those that train the model together; alone if not given. All of them are to
+            be called with the same arguments.
 
     Returns:
         The outcome; `status` is finished, diverged or stopped. With ``selection: best`` the best
@@ -78,6 +83,7 @@ def train(
     """
     own_loss = loss_function is not None
     loss_function = loss_function or cross_entropy(spec.label_smoothing)
+    ranks = ranks or Ranks()
     device = batches.device
     n_steps = count_steps(spec)
     batch_size = min(spec.batch_size, spec.n_train)
@@ -94,51 +100,53 @@ def train(
     if continuation is not None and (found := continuation.found()) is not None:
         state.put_back(found)
 
-    model.train()
-    stream = batches.stream(batch_size, n_steps, n_done=result.n_steps)
-    for step, (images, labels) in enumerate(stream, start=result.n_steps + 1):
-        factor = rate_factor(step, n_steps, spec)
-        for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
-            group["lr"] = factor * peak
+    with ranks.joined(model) as joined:
+        model.train()
+        stream = batches.stream(batch_size, n_steps, n_done=result.n_steps)
+        for step, (images, labels) in enumerate(stream, start=result.n_steps + 1):
+            factor = rate_factor(step, n_steps, spec)
+            for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
+                group["lr"] = factor * peak
 
-        with autocast:
-            loss = loss_function(model, images, labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if spec.gradient_clip:
-            nn.utils.clip_grad_norm_(model.parameters(), spec.gradient_clip)
-        optimizer.step()
-        if after_step is not None:
-            after_step(step, n_steps)
+            with autocast:
+                loss = loss_function(joined, ranks.part(images), ranks.part(labels))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if spec.gradient_clip:
+                nn.utils.clip_grad_norm_(model.parameters(), spec.gradient_clip)
+            optimizer.step()
+            if after_step is not None:
+                after_step(step, n_steps)
 
-        losses.append(loss.detach())
-        if own_loss and step == 1:  # its scale is not that of guessing: weighted terms, softened logits
-            state.loss_limit = max(state.loss_limit, DIVERGED_LOSS_FACTOR * float(losses[0]))
-        result.n_steps = step
-        result.n_examples = step * batch_size
-        if step % checks == 0 or step in points:
-            value = float(losses[-1])
-            if not math.isfinite(value) or value > state.loss_limit:
-                result.status = "diverged"
-                result.reason = f"training loss {value:.3g} nat at step {step} of {n_steps}"
-                break
-            if time.perf_counter() > deadline:
-                result.status = "stopped"
-                result.reason = f"time limit reached at step {step} of {n_steps}"
-                break
-        if step in points:
-            point = _curve_point(result, model, losses, validate, spec, flops_per_example)
-            losses.clear()
-            model.train()
-            if not (math.isfinite(point["train_loss"]) and math.isfinite(point["validation_loss"])):
-                result.status = "diverged"
-                result.reason = f"loss is not finite at step {step} of {n_steps}"
-                break
-            result.curve.append(point)
-            if spec.selection == "best":
-                _keep_if_best(result, model, point)
-        if continuation is not None and step % checks == 0 and continuation.is_due(result.n_examples):
-            continuation.keep(state.take)
+            losses.append(ranks.mean(loss.detach()))
+            if own_loss and step == 1:  # its scale is not that of guessing: weighted terms, softened logits
+                state.loss_limit = max(state.loss_limit, DIVERGED_LOSS_FACTOR * float(losses[0]))
+            result.n_steps = step
+            result.n_examples = step * batch_size
+            if step % checks == 0 or step in points:
+                value = float(losses[-1])
+                if not math.isfinite(value) or value > state.loss_limit:
+                    result.status = "diverged"
+                    result.reason = f"training loss {value:.3g} nat at step {step} of {n_steps}"
+                    break
+                if deadline < math.inf and ranks.any(time.perf_counter() > deadline, device):
+                    result.status = "stopped"
+                    result.reason = f"time limit reached at step {step} of {n_steps}"
+                    break
+            if step in points:
+                look = partial(ranks.from_first, partial(validate, model), device)
+                point = _curve_point(result, losses, look, spec, flops_per_example)
+                losses.clear()
+                model.train()
+                if not (math.isfinite(point["train_loss"]) and math.isfinite(point["validation_loss"])):
+                    result.status = "diverged"
+                    result.reason = f"loss is not finite at step {step} of {n_steps}"
+                    break
+                result.curve.append(point)
+                if spec.selection == "best":
+                    _keep_if_best(result, model, point)
+            if continuation is not None and step % checks == 0 and continuation.is_due(result.n_examples):
+                continuation.keep(state.take)
     if continuation is not None and result.status == "finished":
         continuation.ended(state.take_end)
     return result
@@ -196,13 +204,12 @@ def cross_entropy(label_smoothing: float = 0.0) -> Loss:
 
 def _curve_point(
     result: Training,
-    model: nn.Module,
     losses: list[Tensor],
-    validate: Callable[[nn.Module], tuple[float, float]],
+    look: Callable[[], tuple[float, float]],
     spec: TrialSpec,
     flops_per_example: float,
 ) -> dict[str, Any]:
-    error, loss = validate(model)
+    error, loss = look()
     result.n_validation_passes += 1
     return {
         "step": result.n_steps,

@@ -6,6 +6,7 @@ reason.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import platform
@@ -18,19 +19,24 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cluster.checkpoints import TrialCheckpoints
 from experiments.continuing import Journal, identity_of, reporting
 from experiments.device import Device, find_device
-from experiments.energy import EnergyAccount, carbon_intensity, ensure_meter
-from experiments.ledger import Ledger
+from experiments.energy import EnergyAccount, EnergyReading, carbon_intensity, ensure_meter
+from experiments.ledger import Ledger, Phase
+from experiments.ranks import Ranks, Team, check_ranks, together
 from experiments.spec import SPEC_VERSION, TrialSpec
 from experiments.sweep import SweepSpec
 from experiments.training_state import CheckpointMismatchError
 from experiments.workbench import Machine, TrainedModel, Workbench, open_dataset, shifted_test
+
+if TYPE_CHECKING:
+    from experiments.data import Dataset
+    from experiments.techniques import Technique
 
 Record = dict[str, Any]
 
@@ -96,12 +102,13 @@ def run_trial(
     gpus = tuple(filter(None, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")))
     with EnergyAccount(_gpu_identifiers(gpus)) as account:
         ledger = Ledger(account)
+        team = Team()
         journal = Journal(checkpoints, ledger, began) if checkpoints is not None else None
         measured: dict[str, Any] = {}
         out_of_memory = False
         try:
             with reporting(journal):
-                status, reason, curve = _measure(spec, machine, ledger, measured, journal)
+                status, reason, curve = _measure(spec, machine, ledger, measured, journal, team)
         except Exception as error:  # the trial's boundary: a crash is a result
             status, reason, curve = "failed", _explain(error), []
             out_of_memory = _is_out_of_memory(error)
@@ -109,6 +116,8 @@ def run_trial(
                 journal.report()
         reading = account.read(end=True)
     wall_seconds = time.perf_counter() - began
+    if team.energy is not None:
+        reading += team.energy
     if journal is not None:
         reading = journal.energy(reading)
         wall_seconds += journal.earlier_seconds
@@ -141,50 +150,91 @@ def run_trial(
 
 
 def _measure(
-    spec: TrialSpec, machine: Machine, ledger: Ledger, measured: dict[str, Any], journal: Journal | None
+    spec: TrialSpec, machine: Machine, ledger: Ledger, measured: dict[str, Any], journal: Journal | None, team: Team
 ) -> tuple[str, str, list[dict[str, Any]]]:
-    import torch
-
-    from experiments.data import default_cache_folder
-    from experiments.techniques import check_options, find_technique
-
-    torch.set_num_threads(machine.threads)
-    torch.set_grad_enabled(True)
-    _seed(spec.seed)
-    device = find_device(
-        machine.device,
-        threads=machine.threads,
-        precision=spec.precision,
-        cache_folder=machine.cache_folder or default_cache_folder(),
-    )
+    device, dataset, technique = _set_up(spec, machine)
     ledger.device = device.kind
     measured |= {"device": device.name, "peak_flops_per_second": device.peak_flops_per_second}
     measured["devices"] = device.count
-    dataset = open_dataset(spec.dataset, machine.data_folder, machine.cache_folder)
     measured["n_test"] = len(dataset.test)
-    technique = find_technique(spec.technique)
-    check_options(technique, spec)
-    technique.check(spec, dataset.info, machine)
     began = time.perf_counter()
     if journal is not None:
-        journal.open(lambda: identity_of(spec, device, machine.threads))
+        journal.open(lambda: identity_of(spec, device, machine.threads, machine.data_parallel))
         began -= journal.earlier_seconds
     workbench = Workbench(spec, machine, device, dataset, ledger, began, journal)
     try:
-        trained = technique.run(workbench)
+        trained = _run_together(technique, workbench, team)
     except CheckpointMismatchError as mismatch:
         assert journal is not None
         journal.refuse(str(mismatch))
         ledger.phases.clear()
         workbench = Workbench(spec, machine, device, dataset, ledger, journal=journal)
         _seed(spec.seed)
-        trained = technique.run(workbench)
+        trained = _run_together(technique, workbench, team)
     training = trained.training
     measured |= _deployed(trained, workbench, device)
     if training.status == "finished":
         measured |= _errors(trained, workbench)
     measured |= trained.extra
     return training.status, training.reason, training.curve
+
+
+def _set_up(spec: TrialSpec, machine: Machine) -> tuple[Device, Dataset, Technique]:
+    """Seed the process, and find the device, the data and the technique of a trial."""
+    import torch
+
+    from experiments.data import default_cache_folder
+    from experiments.techniques import check_options, find_technique
+
+    threads = max(1, machine.threads // machine.data_parallel)
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(True)
+    _seed(spec.seed)
+    device = find_device(
+        machine.device,
+        threads=threads,
+        precision=spec.precision,
+        cache_folder=machine.cache_folder or default_cache_folder(),
+    )
+    dataset = open_dataset(spec.dataset, machine.data_folder, machine.cache_folder)
+    technique = find_technique(spec.technique)
+    check_options(technique, spec)
+    technique.check(spec, dataset.info, machine)
+    check_ranks(spec, machine, gpus=_gpus_for(machine, device), can=technique.data_parallel)
+    return device.times(machine.data_parallel), dataset, technique
+
+
+def _run_together(technique: Technique, workbench: Workbench, team: Team) -> TrainedModel:
+    """Run a technique, with further processes if the trial is to have them."""
+    content = workbench.journal.content if workbench.journal is not None else None
+    with together(workbench.spec, workbench.machine, workbench.ledger, content, team):
+        return technique.run(dataclasses.replace(workbench, ranks=team.ranks))
+
+
+def run_rank(
+    spec: TrialSpec, machine: Machine, ranks: Ranks, checkpoints: TrialCheckpoints
+) -> tuple[list[Phase], EnergyReading]:
+    """Run a trial's technique as one of its further processes; the rest is left to rank 0.
+
+    Returns:
+        What this process entered in its own ledger, and the energy that it used. GPUs are metered by rank 0.
+    """
+    with EnergyAccount() as account:
+        device, dataset, technique = _set_up(spec, machine)
+        began = time.perf_counter()
+        ledger = Ledger(account, device.kind)
+        journal = Journal(checkpoints, ledger, began, leads=False)
+        journal.open(lambda: identity_of(spec, device, machine.threads, machine.data_parallel))
+        began -= journal.earlier_seconds
+        technique.run(Workbench(spec, machine, device, dataset, ledger, began, journal, ranks=ranks))
+        return ledger.phases, account.read(end=True)
+
+
+def _gpus_for(machine: Machine, device: Device) -> int:
+    """GPUs that the trial's processes would have: one each, if as many are here."""
+    import torch
+
+    return min(torch.cuda.device_count(), machine.data_parallel) if device.kind == "cuda" else 0
 
 
 def _seed(seed: int) -> None:

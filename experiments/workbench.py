@@ -34,6 +34,7 @@ from experiments.ledger import Ledger
 from experiments.models import build_model, model_arguments
 from experiments.mup import parameter_groups, rescale_initialisation
 from experiments.preparation import prepare_once
+from experiments.ranks import Ranks
 from experiments.spec import TrialSpec
 from experiments.training import Loss, Training, train
 from experiments.training_state import Continuation, Stateful
@@ -53,6 +54,7 @@ class Machine:
         compile: Compile models with `torch.compile`.
         channels_last: Memory layout of convolutions.
         time_limit_seconds: After this long a trial is stopped.
+        data_parallel: Processes that train one model together, each with a GPU of its own or its share of the threads.
     """
 
     device: str = "auto"
@@ -63,6 +65,7 @@ class Machine:
     compile: bool = False
     channels_last: bool = False
     time_limit_seconds: float | None = None
+    data_parallel: int = 1
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class Workbench:
     began: float = field(default_factory=time.perf_counter)
     journal: Journal | None = None
     place: str = ""
+    ranks: Ranks = field(default_factory=Ranks)
 
     @functools.cached_property
     def torch_device(self) -> torch.device:
@@ -214,6 +218,7 @@ class Workbench:
                 flops_per_example=per_example,
                 parts=parts,
                 continuation=self.continuation(phase, per_example),
+                ranks=self.ranks,
             )
             entry.flops += training.n_examples * per_example
         if training.best_weights is not None:

@@ -11,4 +11,4 @@ def baseline(workbench: Workbench) -> TrainedModel:
     return workbench.train(workbench.build_model(), phase="train")
 
 
-BASELINE = Technique(run=baseline, summary="plain training")
+BASELINE = Technique(run=baseline, summary="plain training", data_parallel=True)

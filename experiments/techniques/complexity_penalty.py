@@ -190,4 +190,5 @@ COMPLEXITY_PENALTY = Technique(
     check=check,
     trainings=trainings,
     phases=("train", "shrink"),
+    data_parallel=True,
 )

@@ -70,4 +70,4 @@ def processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     return frozenset(flags.split())
 
 
-LOW_PRECISION = Technique(run=low_precision, summary="training and inference in bf16", check=check)
+LOW_PRECISION = Technique(run=low_precision, summary="training and inference in bf16", check=check, data_parallel=True)

@@ -141,4 +141,5 @@ MAGNITUDE_PRUNING = Technique(
     check=check,
     trainings=trainings,
     phases=("train", "prune-finetune"),
+    data_parallel=True,
 )

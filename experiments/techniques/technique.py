@@ -45,6 +45,7 @@ class Technique:
         check: Raises a `ValueError` with the reason where the technique cannot be applied to a trial.
         trainings: Trainings whose cost together is about the trial's, for the plan.
         phases: Names of the phases that it enters.
+        data_parallel: Whether several processes may run it together, each coming to the same model by itself.
     """
 
     run: Callable[[Workbench], TrainedModel]
@@ -53,6 +54,7 @@ class Technique:
     check: Callable[[TrialSpec, DatasetInfo, Machine], None] = accept
     trainings: Callable[[TrialSpec], Sequence[TrialSpec]] = one_training
     phases: tuple[str, ...] = ("train",)
+    data_parallel: bool = False
 
 
 def read_options(options: type[AnyOptions], spec: TrialSpec) -> AnyOptions:
