@@ -82,9 +82,19 @@ def is_quantisable(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear)
 
 
-def unfold_convolutions(model: nn.Module) -> None:
-    """Replace the convolutions of a model that can be quantised by linear layers, in place."""
-    _replace(model, lambda module: isinstance(module, nn.Conv2d) and is_quantisable(module), UnfoldedConvolution)
+def unfold_convolutions(model: nn.Module, *, like: nn.Module | None = None) -> None:
+    """Replace the convolutions of a model that can be quantised by linear layers, in place.
+
+    Args:
+        model: The model.
+        like: The same model at another width: what is unfolded there is unfolded here, and nothing else. What can be
+            quantised depends on the width, as a product over a single channel cannot.
+    """
+    if like is None:
+        _replace(model, lambda module: isinstance(module, nn.Conv2d) and is_quantisable(module), UnfoldedConvolution)
+        return
+    chosen = [model.get_submodule(name) for name, module in like.named_modules() if type(module) is UnfoldedConvolution]
+    _replace(model, lambda module: any(module is one for one in chosen), UnfoldedConvolution)
 
 
 def round_while_training(model: nn.Module) -> None:

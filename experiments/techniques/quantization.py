@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -41,12 +41,18 @@ class QuantizationOptions(Options):
 
 @dataclass
 class UnfoldedWorkbench(Workbench):
-    """A workbench for a model whose convolutions are linear layers."""
+    """A workbench for a model whose convolutions are linear layers.
+
+    Attributes:
+        unfolded: That model.
+    """
+
+    unfolded: nn.Module = field(default_factory=nn.Identity)
 
     def base_model(self) -> nn.Module:
         """The base model in the same form, so that rates transfer alike."""
         base = copy.deepcopy(super().base_model())
-        unfold_convolutions(base)
+        unfold_convolutions(base, like=self.unfolded)
         return base
 
 
@@ -85,8 +91,8 @@ def _train_rounded(workbench: Workbench, model: nn.Module, spec: TrialSpec) -> T
     info = workbench.dataset.info
     per_example = training_flops_per_example(model, (spec.batch_size, *info.shape), info.n_classes)
     round_while_training(model)
-    unfolded = UnfoldedWorkbench(**{one.name: getattr(workbench, one.name) for one in fields(workbench)})
-    return unfolded.train(
+    settings = {one.name: getattr(workbench, one.name) for one in fields(workbench)}
+    return UnfoldedWorkbench(**settings, unfolded=model).train(
         model, phase="quantize", images=workbench.train_images, spec=spec, flops_per_example=per_example
     )
 

@@ -40,6 +40,14 @@ def test_every_family_becomes_smaller_and_costs_as_much(family, mode):
     assert (row["train_flops_quantize"] > 0) == (mode == "aware")
 
 
+def test_the_smallest_width_is_quantised_beside_a_wider_base():
+    """With one channel some layers cannot be 8-bit that can be at the base width."""
+    record = run_trial(spec(technique_options={"mode": "aware"}, family="resnet", width=1, base_width=8))
+
+    assert record["status"] == "finished", record["reason"]
+    assert record["row"]["train_flops_quantize"] > 0
+
+
 def test_the_products_run_as_int8():
     """The profiler sees integer products and no floating-point one; the stored weights are int8."""
     model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)).eval()
