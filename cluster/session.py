@@ -5,6 +5,7 @@ Nothing of Ray is imported before `connect` is called.
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
@@ -186,7 +187,7 @@ def connect(
         try:
             yield Session(is_private=False, to_come=kinds_to_come())
         finally:
-            ray.shutdown()
+            _leave()
         return
     # Ray's memory monitor ends several workers at once, with an error that Tune does not know and the sweep ends by.
     # Without it the kernel ends the largest worker (Ray marks workers as the first to go), and its trial is repeated.
@@ -200,7 +201,7 @@ def connect(
             _initialise(address="local", **options)
             yield Session(is_private=True, log_folder=folder / "session_latest" / "logs")
         finally:
-            ray.shutdown()
+            _leave()
 
 
 def _initialise(**options: Any) -> None:
@@ -210,6 +211,18 @@ def _initialise(**options: Any) -> None:
         # Ray announces changes of its defaults as FutureWarning on every start.
         warnings.simplefilter("ignore", FutureWarning)
         ray.init(**options)
+
+
+def _leave() -> None:
+    """End the connection once nothing of Tune is left that would speak to Ray when it is collected.
+
+    What holds placement groups gives them back as it is collected. If that happens while the connection ends, Ray ends
+    the process.
+    """
+    import ray
+
+    gc.collect()
+    ray.shutdown()
 
 
 @contextmanager
