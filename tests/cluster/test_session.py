@@ -2,11 +2,16 @@
 
 import os
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from cluster.growth import NodeKind
 from cluster.session import GIBIBYTE, Node, Resources, Session, connect
+
+ROOT = Path(__file__).parents[2]
 
 
 def a_cluster(monkeypatch, *machines):
@@ -102,3 +107,46 @@ def test_a_second_connection_in_one_process_is_refused():
     """It would be the first one in disguise."""
     with pytest.raises(ValueError, match="connected to Ray already"), connect(None):
         pass
+
+
+TWO_SWEEPS = """
+import gc, sys
+from pathlib import Path
+import ray
+from cluster.session import connect
+from cluster.tuning import TrialRequest, run_trials
+
+def managers():
+    return [thing for thing in gc.get_objects() if type(thing).__name__ == "PlacementGroupResourceManager"]
+
+def shutdown(**options):
+    print("left:", len(managers()), flush=True)
+    original(**options)
+
+gc.disable()  # so that nothing is collected by chance
+original, ray.shutdown = ray.shutdown, shutdown
+for name in ("first", "second"):
+    requests = [TrialRequest(f"{name}{n}", {"trial_id": f"{name}{n}"}, 1.0) for n in range(4)]
+    with connect(None, cpus=2, gpus=0) as session:
+        run = lambda payload: {**payload, "status": "finished", "row": {}}
+        outcome = run_trials(requests, run, folder=Path(sys.argv[1]) / name, session=session)
+        print(name, dict(outcome.statuses), "before:", len(managers()) > 0, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_two_sweeps_in_one_process_end_one_after_the_other(tmp_path):
+    """What Tune leaves is collected before Ray is left: collected in the midst of that, it ends the process."""
+    ended = subprocess.run(
+        [sys.executable, "-c", TWO_SWEEPS, str(tmp_path)],
+        check=False, capture_output=True, text=True, cwd=ROOT, timeout=200,
+    )  # fmt: skip
+
+    said = [line for line in ended.stdout.splitlines() if line.startswith(("first", "second", "left"))]
+    assert ended.returncode == 0, ended.stderr
+    assert said == [
+        "first {'finished': 4} before: True",
+        "left: 0",
+        "second {'finished': 4} before: True",
+        "left: 0",
+    ]
