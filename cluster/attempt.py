@@ -7,7 +7,7 @@ import os
 import random
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,12 @@ from cluster.records import Record
 from cluster.requests import TrialRequest
 
 
-def record_text(request: TrialRequest, function_bytes: bytes, checkpoints: TrialCheckpoints | None = None) -> str:
+def record_text(
+    request: TrialRequest,
+    function_bytes: bytes,
+    checkpoints: TrialCheckpoints | None = None,
+    keep_model: Callable[[bytes], None] | None = None,
+) -> str:
     """Run one trial and return its record as JSON; what escapes from it is a failed record.
 
     Not caught: the death of the process, and requests to leave it (`SystemExit`).
@@ -25,7 +30,8 @@ def record_text(request: TrialRequest, function_bytes: bytes, checkpoints: Trial
     Args:
         request: The trial.
         function_bytes: Its function, pickled.
-        checkpoints: Handed to the function under that name; if not given, the function gets the payload alone.
+        checkpoints: Handed to the function under that name; if not given, the function gets no such argument.
+        keep_model: Likewise.
     """
     from ray import cloudpickle
 
@@ -33,7 +39,8 @@ def record_text(request: TrialRequest, function_bytes: bytes, checkpoints: Trial
     with _fresh_process_state():
         try:
             trial_function = cloudpickle.loads(function_bytes)
-            more = {} if checkpoints is None else {"checkpoints": checkpoints}
+            given = {"checkpoints": checkpoints, "keep_model": keep_model}
+            more = {name: value for name, value in given.items() if value is not None}
             record = trial_function(request.payload, **more)
             _check_record(record, request)
             return json.dumps(record, allow_nan=False)

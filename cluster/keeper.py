@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.checkpoints import GROUP, CheckpointFolder, Checkpointing, Spent
-from cluster.records import FINAL_STATUSES, Record, final_record, record_path, write_record
+from cluster.models import model_path
+from cluster.records import FINAL_STATUSES, Record, final_record, record_path, write_atomically, write_record
 
 # A pause of the disk (full for a moment, a network share that stalls) should not cost a trial.
 WRITE_PAUSES_SECONDS = (0.5, 1.5)
@@ -27,6 +28,7 @@ class RecordKeeper:
         self._folder = Path(folder)
         self._checkpoints = CheckpointFolder(self._folder, checkpointing)
         self._settled: set[str] = set()
+        self._last_words: dict[str, str] = {}
 
     def lost(self, trial_id: str, reason: str, wall_seconds: float) -> Record:
         """Remember an attempt that ended without a record, and return what was lost with it."""
@@ -52,6 +54,14 @@ class RecordKeeper:
         """Drop a checkpoint that is of no use, in which so much was spent."""
         self._checkpoints.discard(trial_id, spent)
 
+    def say_last(self, trial_id: str, sentence: str) -> None:
+        """Take down why a worker is about to end itself in a trial."""
+        self._last_words[trial_id] = sentence
+
+    def last_words(self, trial_id: str) -> str:
+        """Hand out, once, what the last worker of a trial said; empty if it said nothing."""
+        return self._last_words.pop(trial_id, "")
+
     def settle(self, trial_id: str, text: str = "") -> str:
         """Take no more of a trial from workers, until `reopen`.
 
@@ -70,13 +80,18 @@ class RecordKeeper:
         """Take records of all trials again."""
         self._settled.clear()
 
-    def keep(self, trial_id: str, text: str) -> str:
-        """Write a record and return an empty string, or the reason why it could not be written."""
+    def keep(self, trial_id: str, text: str, model: bytes | None = None) -> str:
+        """Write a record and return an empty string, or the reason why it could not be written.
+
+        A trial's model is written before its record, so that where there is a record there is the model too.
+        """
         if trial_id in self._settled:
             return ""
         record = with_retries(json.loads(text), self._checkpoints.retries(trial_id))
         for pause_seconds in (*WRITE_PAUSES_SECONDS, None):
             try:
+                if model is not None:
+                    write_atomically(model_path(self._folder.parent, trial_id), model)
                 write_record(self._folder, record)
                 break
             except OSError as error:

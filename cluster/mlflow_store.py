@@ -18,6 +18,7 @@ from typing import Any
 
 from cluster.dataset_inputs import dataset_input
 from cluster.lock import one_at_a_time
+from cluster.logged_models import TrialModel, put_models
 from cluster.mlflow_values import MetricPoint, RunValues
 
 SQLITE_PREFIX = "sqlite:///"
@@ -131,6 +132,10 @@ class MlflowStore:
                 self._client.log_artifact(run_id, str(artifact))
         self._client.set_terminated(run_id, "FINISHED", now)
         return run_id
+
+    def put_models(self, sweep: str, models: Sequence[TrialModel], runs: Mapping[str, str]) -> None:
+        """Make the logged models of a sweep those that are given; `runs` are the trials' runs by trial id."""
+        put_models(self._client, self.experiment_id, sweep, models, runs)
 
     def _link(self, sweep: str) -> dict[str, str]:
         """The description of a trial's run: Markdown that leads to the report among the files of its sweep's run.

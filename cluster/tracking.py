@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from cluster.delivery_log import Delivery, DeliveryLog
+from cluster.logged_models import TrialModel
 from cluster.mlflow_store import (
     DESCRIPTION_TAG,
     SQLITE_PREFIX,
@@ -200,6 +201,26 @@ class Tracker:
                 self._connected().put_sweep(name, texts, points, artifacts, description)
         except failures() as error:
             return self._sentence(error)
+        return ""
+
+    def log_models(self, sweep: str, models: Sequence[TrialModel]) -> str:
+        """Log the models that a sweep keeps to the runs of their trials, and take those that it does not out of view.
+
+        Args:
+            sweep: The sweep.
+            models: All that it keeps; their trials' records are delivered. What MLflow has already is left alone.
+
+        Returns:
+            An empty string, or one sentence on why a model could not be written.
+        """
+        deliveries = {model.trial_id: self._log.find(model.trial_id) for model in models}
+        runs = {trial_id: delivery.run_id for trial_id, delivery in deliveries.items() if delivery is not None}
+        assert len(runs) == len(models), "a model's record is delivered before it"
+        try:
+            with self._lock:
+                self._connected().put_models(sweep, models, runs)
+        except failures() as error:
+            return self._sentence(error).replace("the record", "the models", 1)
         return ""
 
     def _deliver_queue(self) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.checkpoints import Checkpointing
 from cluster.lock import hold_folder
+from cluster.memory import allowed_fraction
 from cluster.records import Record, final_ids, record_path
 from cluster.requests import SweepListener, TrialRequest
 from cluster.rounds import Limits, run_rounds
@@ -88,6 +89,7 @@ def run_trials(
     longest_seconds: float | None = None,
     wait_seconds: float = 0.0,
     checkpointing: Checkpointing | None = None,
+    keeps_models: bool = False,
 ) -> Outcome:
     """Run every trial that has no final record in the folder yet, dearest first.
 
@@ -115,10 +117,13 @@ def run_trials(
         wait_seconds: How long to wait for another driver that works on the folder.
         checkpointing: If given, `trial_function` takes a further argument ``checkpoints``, the trial's
             `TrialCheckpoints`: what it leaves there is given to the attempt that follows it.
+        keeps_models: If so, `trial_function` takes a further argument ``keep_model``, a function that it may call once
+            with its model as bytes: they are written before its record, see `cluster.models`.
 
     Raises:
         ValueError: If an id occurs twice or is unfit for a file name, a record in the folder is damaged,
-            `max_retries` is negative, or no machine can hold a trial.
+            `max_retries` is negative, the part of the memory that may be used makes no sense, or no machine can
+            hold a trial.
         FolderInUseError: If another driver holds the folder.
         OSError: If a record could not be written; the sweep ends at once.
         RuntimeError: If the first trials all had to be given up.
@@ -138,8 +143,9 @@ def run_trials(
             places = max(n_workers, session.n_workers_to_come(resources))
             limits = Limits(resources, n_workers, max_concurrent or places, max_retries, longest_seconds)
             ear = _run_open(
-                open_requests, trial_function, prepare, folder.resolve(), listeners, limits, session, checkpointing
-            )
+                open_requests, trial_function, prepare, folder.resolve(), listeners, limits, session, checkpointing,
+                keeps_models,
+            )  # fmt: skip
     if ear and ear.unkept:
         raise OSError(f"{ear.unkept}; finished trials are safe, make room and start again")
     if ear and ear.hopeless:
@@ -159,6 +165,7 @@ def run_trials(
 def _check(requests: Sequence[TrialRequest], folder: Path, max_retries: int) -> None:
     if max_retries < 0:
         raise ValueError(f"max_retries is {max_retries}; give 0 or more")
+    allowed_fraction()
     for trial_id, count in Counter(request.trial_id for request in requests).items():
         record_path(folder, trial_id)
         if count > 1:
@@ -179,6 +186,7 @@ def _run_open(
     limits: Limits,
     session: Session,
     checkpointing: Checkpointing | None,
+    keeps_models: bool,
 ) -> DriverEar:
     """Give the trials to Tune and return what was heard of them."""
     import ray
@@ -198,7 +206,9 @@ def _run_open(
         "prepare": cloudpickle.dumps(prepare),
         "keeper": keeper,
         "checkpointing": checkpointing,
+        "keeps_models": keeps_models,
         "waiting": keeper.waiting.remote() if checkpointing else None,
+        "memory_fraction": allowed_fraction(),
     }
     with _stoppable(ear):
         run_rounds(sweep, ear, limits, session)

@@ -104,8 +104,7 @@ class Images:
         self._examples = examples
         self._indices = indices
         self._labels = torch.from_numpy(np.ascontiguousarray(examples.labels[indices])).to(device)
-        self._scale = 1 / (255 * torch.tensor(std, device=device).view(1, -1, 1, 1))
-        self._shift = -torch.tensor(mean, device=device).view(1, -1, 1, 1) * 255 * self._scale
+        self._scale, self._shift = _scale_and_shift(mean, std, device)
         self._shuffle = Shuffle(len(indices), seed)
         self._chance = torch.Generator(device).manual_seed(seed + 1)
         self._augmentation = augmentation
@@ -168,6 +167,17 @@ class Images:
             mirrored = torch.rand(len(images), 1, 1, 1, generator=self._chance, device=self.device) < 0.5
             images = torch.where(mirrored, images.flip(-1), images)
         return images
+
+
+def normalised(pixels: Tensor, *, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Images as a model sees them, from bytes of shape (n, channels, height, width) on any device."""
+    scale, shift = _scale_and_shift(mean, std, pixels.device)
+    return torch.addcmul(shift, pixels.float(), scale)
+
+
+def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    scale = 1 / (255 * torch.tensor(std, device=device).view(1, -1, 1, 1))
+    return scale, -torch.tensor(mean, device=device).view(1, -1, 1, 1) * 255 * scale
 
 
 def shifted(images: Tensor, generator: torch.Generator) -> Tensor:

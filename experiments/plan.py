@@ -23,7 +23,7 @@ from experiments.models import build_model, check_buildable, count_parameters, m
 from experiments.ranks import check_ranks
 from experiments.spec import TrialSpec
 from experiments.sweep import SweepSpec
-from experiments.techniques import check_options, find_technique
+from experiments.techniques import Technique, check_options, find_technique
 from experiments.training import count_steps, make_optimizer
 from experiments.wording import bytes_text
 from experiments.workbench import Machine
@@ -128,6 +128,8 @@ def check_sweep(sweep: SweepSpec, machine: Machine) -> None:
         check_options(technique, spec)
         technique.check(spec, infos[spec.dataset], machine)
         check_ranks(spec, machine, gpus=sweep.resources.gpus, can=technique.data_parallel)
+        if sweep.tracking.models != "none":
+            _check_kept(technique, spec, sweep.tracking.models)
     for shape in dict.fromkeys(map(shape_of, trials)):
         check_buildable(shape.family, **_arguments(shape, infos[shape.dataset]))
     for family, dataset, depth, width in dict.fromkeys(
@@ -137,6 +139,16 @@ def check_sweep(sweep: SweepSpec, machine: Machine) -> None:
             check_buildable(family, **_arguments(Shape(dataset, family, width, depth, 1), infos[dataset]))
         except ValueError as error:
             raise ValueError(f"base_width is {width}, at which the learning rate is defined, but {error}") from None
+
+
+def _check_kept(technique: Technique, spec: TrialSpec, models: str) -> None:
+    try:
+        technique.check_kept(spec)
+    except ValueError as error:
+        raise ValueError(
+            f"tracking.models is {models!r}, but models of technique {spec.technique!r} cannot be kept: {error}; set "
+            "tracking.models: none, or give that technique a sweep of its own"
+        ) from None
 
 
 def check_memory(trials: Sequence[TrialSpec], machine: Machine, *, memory_gib: float | None = None) -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from cluster.records import final_ids
 from experiments.background import background_of
 from experiments.dataset_facts import dataset_facts, read_facts, save_facts
+from experiments.keeping import BestModels, log_kept_models
 from experiments.results import (
     SWEEP_FILE,
     TRIALS_FOLDER,
@@ -211,12 +212,17 @@ def run_trials_of(
             session=session,
             prepare=functools.partial(prepare_worker, sweep, machine),
             resources=_resources(sweep),
-            listeners=[progress, *listeners],
+            listeners=[progress, *listeners, *_keeping(sweep, folder)],
             max_concurrent=workers if address else None,
             longest_seconds=_longest_seconds(sweep),
             wait_seconds=wait_seconds,
             checkpointing=_checkpointing(sweep, storage_uri),
+            keeps_models=sweep.tracking.models != "none",
         )
+
+
+def _keeping(sweep: SweepSpec, folder: Path) -> list[SweepListener]:
+    return [BestModels(sweep, folder)] if sweep.tracking.models == "best" else []
 
 
 def _checkpointing(sweep: SweepSpec, storage_uri: str | None) -> Checkpointing | None:
@@ -287,13 +293,14 @@ def deliver(tracker: Tracker, sweep: SweepSpec, folder: Path, analysis: Analysis
             metrics[f"exponent/{law}"] = intervals.fit.exponent
             metrics[f"exponent_low/{law}"] = intervals.exponent.low
             metrics[f"exponent_high/{law}"] = intervals.exponent.high
-    return tracker.log_sweep_run(
+    problem = tracker.log_sweep_run(
         sweep.name,
         sweep.model_dump(mode="json", exclude={"grid", "points", "description"}),
         metrics,
         [folder / "fits.json", analysis.report, folder / "runs.csv", folder / "figures", folder / SWEEP_FILE],
         "\n\n".join([sweep.description, *analysis.sentences]),
     )
+    return problem or log_kept_models(tracker, sweep, folder)
 
 
 def _request(trial: PlannedTrial, sweep_name: str) -> TrialRequest:

@@ -43,10 +43,13 @@ class ExecutionSpec(Strict):
 
 
 class TrackingSpec(Strict):
-    """Where MLflow keeps its copy."""
+    """Where MLflow keeps its copy, and whether models are kept there and beside the results."""
 
     uri: str | None = Field(None, description="tracking server; none: a SQLite file beside the results")
     experiment: str | None = Field(None, description="MLflow experiment; none: ninthpower/<name>")
+    models: Literal["none", "best", "all"] = Field(
+        "none", description="trained models that are kept; best: of each technique on each data set, by validation"
+    )
 
     @field_validator("uri")
     @classmethod

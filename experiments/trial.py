@@ -15,7 +15,7 @@ import socket
 import subprocess
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +27,7 @@ from cluster.checkpoints import TrialCheckpoints
 from experiments.continuing import Journal, identity_of, reporting
 from experiments.device import Device, find_device
 from experiments.energy import EnergyAccount, EnergyReading, carbon_intensity, ensure_meter
+from experiments.kept_models import pack_model
 from experiments.ledger import Ledger, Phase
 from experiments.ranks import Ranks, Team, check_ranks, together
 from experiments.spec import SPEC_VERSION, TrialSpec
@@ -39,16 +40,23 @@ if TYPE_CHECKING:
     from experiments.techniques import Technique
 
 Record = dict[str, Any]
+KeepModel = Callable[[bytes], None]
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "codecarbon", "ray", "mlflow")
 JOULES_PER_KWH = 3.6e6
 
 
 def run_payload(
-    payload: Mapping[str, Any], *, machine: Machine, sweep: str = "", checkpoints: TrialCheckpoints | None = None
+    payload: Mapping[str, Any],
+    *,
+    machine: Machine,
+    sweep: str = "",
+    checkpoints: TrialCheckpoints | None = None,
+    keep_model: KeepModel | None = None,
 ) -> Record:
     """Run the trial that a payload describes: ``{"spec": ...}`` as plain data."""
-    return run_trial(TrialSpec.model_validate(payload["spec"]), machine, sweep=sweep, checkpoints=checkpoints)
+    spec = TrialSpec.model_validate(payload["spec"])
+    return run_trial(spec, machine, sweep=sweep, checkpoints=checkpoints, keep_model=keep_model)
 
 
 def prepare_worker(sweep: SweepSpec, machine: Machine) -> None:
@@ -78,6 +86,7 @@ def run_trial(
     *,
     sweep: str = "",
     checkpoints: TrialCheckpoints | None = None,
+    keep_model: KeepModel | None = None,
 ) -> Record:
     """Train and measure one model.
 
@@ -89,6 +98,7 @@ def run_trial(
         sweep: The sweep's name, for the record.
         checkpoints: Where a long trial leaves what it has come to, and finds what an earlier attempt left. A trial
             that goes on from a checkpoint leaves the same record as one that was never ended, times and energy aside.
+        keep_model: Given the model of a finished trial as bytes that `experiments.kept_models` reads; None keeps none.
 
     Returns:
         The record: plain data that JSON can hold, with ``trial_id``, ``status``, ``reason``, the ``row``
@@ -108,7 +118,7 @@ def run_trial(
         out_of_memory = False
         try:
             with reporting(journal):
-                status, reason, curve = _measure(spec, machine, ledger, measured, journal, team)
+                status, reason, curve = _measure(spec, machine, ledger, measured, journal, team, keep_model)
         except Exception as error:  # the trial's boundary: a crash is a result
             status, reason, curve = "failed", _explain(error), []
             out_of_memory = _is_out_of_memory(error)
@@ -150,7 +160,13 @@ def run_trial(
 
 
 def _measure(
-    spec: TrialSpec, machine: Machine, ledger: Ledger, measured: dict[str, Any], journal: Journal | None, team: Team
+    spec: TrialSpec,
+    machine: Machine,
+    ledger: Ledger,
+    measured: dict[str, Any],
+    journal: Journal | None,
+    team: Team,
+    keep_model: KeepModel | None,
 ) -> tuple[str, str, list[dict[str, Any]]]:
     device, dataset, technique = _set_up(spec, machine)
     ledger.device = device.kind
@@ -175,6 +191,8 @@ def _measure(
     measured |= _deployed(trained, workbench, device)
     if training.status == "finished":
         measured |= _errors(trained, workbench)
+        if keep_model is not None:
+            keep_model(pack_model(trained, workbench))
     measured |= trained.extra
     return training.status, training.reason, training.curve
 

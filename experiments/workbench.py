@@ -83,6 +83,7 @@ class TrainedModel:
         sparse_inference_flops: The same on an ideal sparse machine; None where no weight was cut away [FLOP].
         precision: Arithmetic of its forward pass; the trial's if not given.
         extra: Further columns of the trial's row: what the technique found, such as an architecture.
+        architecture: Family, width and depth of the model where they are not the trial's, by these names.
     """
 
     model: nn.Module
@@ -94,6 +95,7 @@ class TrainedModel:
     sparse_inference_flops: float | None = None
     precision: str | None = None
     extra: Mapping[str, str | float] = field(default_factory=dict)
+    architecture: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass

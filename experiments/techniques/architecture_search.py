@@ -15,7 +15,7 @@ from experiments.data import describe_dataset
 from experiments.flops import FamilyCost, count_family
 from experiments.ledger import Ledger
 from experiments.models import FAMILIES, check_buildable, model_arguments
-from experiments.techniques.technique import Options, Technique, read_options
+from experiments.techniques.technique import Options, Technique, keep_as_built, read_options
 from experiments.training import Training
 from experiments.workbench import TrainedModel, Workbench
 
@@ -77,7 +77,7 @@ def architecture_search(workbench: Workbench) -> TrainedModel:
     bench = dataclasses.replace(workbench, spec=spec.model_copy(update=dataclasses.asdict(best)))
     trained = bench.train(bench.build_model(), phase="train")
     extra: dict[str, str | float] = {"found_family": best.family, "found_width": best.width, "found_depth": best.depth}
-    return dataclasses.replace(trained, extra=extra)
+    return dataclasses.replace(trained, extra=extra, architecture=dataclasses.asdict(best))
 
 
 def find_candidates(spec: TrialSpec, info: DatasetInfo) -> list[Architecture]:
@@ -221,4 +221,5 @@ ARCHITECTURE_SEARCH = Technique(
     check=check,
     trainings=trainings,
     phases=("search", "train"),
+    check_kept=keep_as_built,
 )

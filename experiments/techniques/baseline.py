@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.techniques.technique import Technique
+from experiments.techniques.technique import Technique, keep_as_built
 from experiments.workbench import TrainedModel, Workbench
 
 
@@ -11,4 +11,4 @@ def baseline(workbench: Workbench) -> TrainedModel:
     return workbench.train(workbench.build_model(), phase="train")
 
 
-BASELINE = Technique(run=baseline, summary="plain training", data_parallel=True)
+BASELINE = Technique(run=baseline, summary="plain training", data_parallel=True, check_kept=keep_as_built)

@@ -130,6 +130,7 @@ def _shrink_to_weights(workbench: Workbench, first: TrainedModel, after: TrialSp
         model_bytes=sparse_bytes(model),
         sparse_inference_flops=account.inference_flops(masks.densities),
         extra={"found_density": masks.n_kept / masks.n_weights},
+        architecture={"width": oversized(workbench.spec)},
     )
 
 
@@ -176,6 +177,16 @@ def check(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
         raise ValueError(f"complexity-penalty has oversize {options.oversize:g}, but {error}") from None
 
 
+def check_kept(spec: TrialSpec) -> None:
+    """Refuse to keep models whose units were taken out.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    if read_options(ComplexityPenaltyOptions, spec).penalty == "group-lasso":
+        raise ValueError("group-lasso takes units out, so that no width and depth build its model again")
+
+
 def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
     """Both phases at the first network's width; the second is planned as if nothing had been cut."""
     options = read_options(ComplexityPenaltyOptions, spec)
@@ -190,5 +201,6 @@ COMPLEXITY_PENALTY = Technique(
     check=check,
     trainings=trainings,
     phases=("train", "shrink"),
+    check_kept=check_kept,
     data_parallel=True,
 )

@@ -19,7 +19,7 @@ from experiments.flops import inference_flops_per_example
 from experiments.images import Images
 from experiments.spec import TrialSpec
 from experiments.techniques.earlier_training import Stopped, training_key
-from experiments.techniques.technique import Options, Technique, read_options
+from experiments.techniques.technique import Options, Technique, keep_as_built, read_options
 from experiments.training import Training
 from experiments.workbench import TrainedModel, Workbench
 
@@ -143,4 +143,5 @@ DATA_PRUNING = Technique(
     options=DataPruningOptions,
     trainings=trainings,
     phases=("score", "train"),
+    check_kept=keep_as_built,
 )

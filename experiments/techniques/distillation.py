@@ -16,7 +16,7 @@ from experiments.models import check_buildable, model_arguments
 from experiments.spec import TrialSpec
 from experiments.techniques.earlier_training import train_earlier, training_key
 from experiments.techniques.heads import check_head, find_head
-from experiments.techniques.technique import Options, Technique, read_options
+from experiments.techniques.technique import Options, Technique, keep_as_built, read_options
 from experiments.workbench import Machine, TrainedModel, Workbench
 
 
@@ -188,4 +188,5 @@ DISTILLATION = Technique(
     check=check,
     trainings=trainings,
     phases=("teacher", "train"),
+    check_kept=keep_as_built,
 )

@@ -157,10 +157,21 @@ def check(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
         )
 
 
+def check_kept(spec: TrialSpec) -> None:
+    """Refuse to keep models: they are no network of a family.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    del spec
+    raise ValueError("its model is a linear layer on fixed features, no network that a family builds")
+
+
 EXPERT_FEATURES = Technique(
     run=expert_features,
     summary="fixed features that an expert would choose, and a linear model",
     options=ExpertOptions,
     check=check,
     phases=("features", "train"),
+    check_kept=check_kept,
 )

@@ -10,7 +10,7 @@ import torch
 
 from experiments.data import default_cache_folder
 from experiments.device import find_device
-from experiments.techniques.technique import Technique
+from experiments.techniques.technique import Technique, keep_as_built
 from experiments.workbench import TrainedModel, Workbench
 
 if TYPE_CHECKING:
@@ -70,4 +70,10 @@ def processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     return frozenset(flags.split())
 
 
-LOW_PRECISION = Technique(run=low_precision, summary="training and inference in bf16", check=check, data_parallel=True)
+LOW_PRECISION = Technique(
+    run=low_precision,
+    summary="training and inference in bf16",
+    check=check,
+    data_parallel=True,
+    check_kept=keep_as_built,
+)

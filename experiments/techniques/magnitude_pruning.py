@@ -9,7 +9,7 @@ from pydantic import Field
 
 from experiments.spec import TrialSpec
 from experiments.techniques.masks import Masks, SparseAccount, sparse_bytes
-from experiments.techniques.technique import Options, Technique, read_options
+from experiments.techniques.technique import Options, Technique, keep_as_built, read_options
 from experiments.techniques.two_phases import join_trainings, split_epochs, trainings_of
 from experiments.training import Training
 from experiments.workbench import TrainedModel, Workbench
@@ -141,5 +141,6 @@ MAGNITUDE_PRUNING = Technique(
     check=check,
     trainings=trainings,
     phases=("train", "prune-finetune"),
+    check_kept=keep_as_built,
     data_parallel=True,
 )

@@ -22,7 +22,7 @@ from experiments.spec import TrialSpec
 from experiments.techniques.earlier_training import train_earlier, training_key
 from experiments.techniques.heads import check_head, find_head, load_body
 from experiments.techniques.source_data import check_source, source_workbench
-from experiments.techniques.technique import Options, Technique, read_options
+from experiments.techniques.technique import Options, Technique, keep_as_built, read_options
 from experiments.training import Training, make_optimizer
 from experiments.workbench import Machine, TrainedModel, Workbench
 
@@ -224,4 +224,5 @@ META_LEARNING = Technique(
     check=check,
     trainings=trainings,
     phases=("meta-train", "adapt"),
+    check_kept=keep_as_built,
 )

@@ -126,6 +126,16 @@ def check(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
         )
 
 
+def check_kept(spec: TrialSpec) -> None:
+    """Refuse to keep models: their weights are of torchao's own kinds, and their convolutions unfolded.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    del spec
+    raise ValueError("its weights are int8 tensors of torchao's, which torch does not load as weights alone")
+
+
 def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
     """The epochs in fp32 and those with rounding."""
     rest = spec.epochs - _float_epochs(spec)
@@ -140,4 +150,5 @@ QUANTIZATION = Technique(
     check=check,
     trainings=trainings,
     phases=("train", "quantize"),
+    check_kept=check_kept,
 )

@@ -132,6 +132,16 @@ def check_family(spec: TrialSpec, technique: str) -> None:
         )
 
 
+def check_kept(spec: TrialSpec) -> None:
+    """Refuse to keep models: their layers are no longer those that their family builds.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    del spec
+    raise ValueError("units are taken out layer by layer, so that no width and depth build its model again")
+
+
 def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
     """Both phases; the second is planned as if nothing had been cut."""
     options = read_options(StructuredPruningOptions, spec)
@@ -145,4 +155,5 @@ STRUCTURED_PRUNING = Technique(
     check=check,
     trainings=trainings,
     phases=("train", "prune-finetune"),
+    check_kept=check_kept,
 )

@@ -33,6 +33,24 @@ def one_training(spec: TrialSpec) -> Sequence[TrialSpec]:
     return [spec]
 
 
+def keep_as_built(spec: TrialSpec) -> None:
+    """Let models be kept: what is deployed is a network that its family builds, with other weights."""
+    del spec
+
+
+def refuse_to_keep(spec: TrialSpec) -> None:
+    """Refuse to keep models of a technique that does not say whether they can be built again.
+
+    Raises:
+        ValueError: With the remedy.
+    """
+    del spec
+    raise ValueError(
+        "it does not say that its model is a network that the family builds; if it is, give it a Technique with "
+        "check_kept=keep_as_built"
+    )
+
+
 @dataclass(frozen=True)
 class Technique:
     """A way of getting a model.
@@ -46,6 +64,8 @@ class Technique:
         trainings: Trainings whose cost together is about the trial's, for the plan.
         phases: Names of the phases that it enters.
         data_parallel: Whether several processes may run it together, each coming to the same model by itself.
+        check_kept: Raises a `ValueError` with the reason where the model of a trial cannot be kept: it is not a
+            network that its family builds, at the width and depth of the trial or of `TrainedModel.architecture`.
     """
 
     run: Callable[[Workbench], TrainedModel]
@@ -55,6 +75,7 @@ class Technique:
     trainings: Callable[[TrialSpec], Sequence[TrialSpec]] = one_training
     phases: tuple[str, ...] = ("train",)
     data_parallel: bool = False
+    check_kept: Callable[[TrialSpec], None] = refuse_to_keep
 
 
 def read_options(options: type[AnyOptions], spec: TrialSpec) -> AnyOptions:

@@ -12,7 +12,7 @@ from experiments.spec import TrialSpec
 from experiments.techniques.earlier_training import train_earlier, training_key
 from experiments.techniques.heads import HEAD_PREFIX, check_head, load_body
 from experiments.techniques.source_data import check_source, source_workbench
-from experiments.techniques.technique import Options, Technique, read_options
+from experiments.techniques.technique import Options, Technique, keep_as_built, read_options
 from experiments.workbench import Machine, TrainedModel, Workbench
 
 
@@ -80,4 +80,5 @@ TRANSFER = Technique(
     check=check,
     trainings=trainings,
     phases=("pretrain", "train"),
+    check_kept=keep_as_built,
 )
