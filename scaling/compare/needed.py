@@ -9,9 +9,9 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scaling.compare.joint import JointFit
-from scaling.laws.base import Array
 from scaling.points import Points
 
 # Chance that the further trials tell, if the estimate holds: what a power is usually asked for.
@@ -77,12 +77,12 @@ def trials_needed(fit: JointFit, log_low: float, log_high: float, level: float) 
     return Needed(None if more is None else more * n_cells, more, cost)
 
 
-def _cells(points: Points) -> Array:
+def _cells(points: Points) -> NDArray[np.intp]:
     """The cell of each run: a cell of the grid in one of the arms."""
     return np.unique(2 * points.cluster + points.x[1].astype(np.int64), return_inverse=True)[1]
 
 
-def _variance_of_seeds(fit: JointFit, cells: Array) -> float:
+def _variance_of_seeds(fit: JointFit, cells: NDArray[np.intp]) -> float:
     """Variance of the log gain that comes from the seeds: all of it where no cell has two."""
     count = np.bincount(cells)
     freedom = cells.size - count.size
