@@ -31,10 +31,16 @@ def postponement(record: Record, unfit: str) -> tuple[Postponed | None, str]:
     return None, ""
 
 
+class WorkerOutOfMemoryError(Exception):
+    """A worker gave way, or the kernel ended it, because its machine's memory ran short."""
+
+
 def ran_out_of_memory(error: Any) -> bool:
-    """Whether Ray ended a worker to save its machine."""
+    """Whether a worker was ended to save its machine."""
     import ray
 
+    if isinstance(error, WorkerOutOfMemoryError):
+        return True
     if isinstance(error, ray.exceptions.OutOfMemoryError):
         return True
     # Every message on a worker's death guesses at memory; these words stand where Ray itself has ended it.

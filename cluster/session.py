@@ -190,7 +190,7 @@ def connect(
             _leave()
         return
     # Ray's memory monitor ends several workers at once, with an error that Tune does not know and the sweep ends by.
-    # Without it the kernel ends the largest worker (Ray marks workers as the first to go), and its trial is repeated.
+    # Instead each worker looks for itself (cluster/memory.py); what is too fast for that, the kernel ends.
     os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
     # The head would remember every call for a dashboard that is not there: 17 KiB for each trial.
     os.environ.setdefault("RAY_task_events_report_interval_ms", "0")

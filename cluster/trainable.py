@@ -6,6 +6,7 @@ Importing this module imports Ray Tune; `cluster.tuning` does so when a sweep be
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ from cluster.attempt import failed_record, prepare_worker, record_text
 from cluster.checkpoints import Checkpointing, SentCheckpoints
 from cluster.forgetting import Forgetter
 from cluster.keeper import with_retries
-from cluster.postponed import Postponed, postponement, ran_out_of_memory
+from cluster.memory import MemoryGuard, kernel_kills
+from cluster.postponed import Postponed, WorkerOutOfMemoryError, postponement, ran_out_of_memory
 from cluster.records import Record, final_record, read_record, record_path, write_record
 from cluster.requests import SweepListener, TrialRequest
 
@@ -29,6 +31,8 @@ HOPELESS_TRIALS = 3
 LOST_MACHINE = "its machine was lost"
 # A trial that loses more machines than this may be what ends them.
 FORGIVEN_MACHINES = 5
+# A worker that ends itself for want of memory cannot wait longer to be heard.
+LAST_WORD_SECONDS = 2.0
 
 
 class TrialActor(tune.Trainable):
@@ -43,10 +47,11 @@ class TrialActor(tune.Trainable):
         self._keeper = sweep["keeper"]
         self._may_postpone: frozenset[Postponed] = sweep["may_postpone"]
         self._checkpointing: Checkpointing | None = sweep.get("checkpointing")
-        self._keeps_models: bool = sweep.get("keeps_models", False)
         waiting = sweep.get("waiting")
         self._waiting: set[str] | None = None if waiting is None else ray.get(waiting)
         self._unfit = prepare_worker(sweep["prepare"])
+        self._guard = MemoryGuard(self._end_for_memory, fraction=sweep["memory_fraction"])
+        self._guard.start()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Agree to run another trial in this process; the step reads its index from the config."""
@@ -61,8 +66,9 @@ class TrialActor(tune.Trainable):
         if self.config.get("attempt", 1) > 1 and ray.get(self._keeper.has.remote(request.trial_id)):
             return {"done": True, "trial_wall_seconds": 0.0, "unkept": ""}
         checkpoints = self._checkpoints_of(request)
-        models: list[bytes] = []
-        text = record_text(request, self._function_bytes, checkpoints, models.append if self._keeps_models else None)
+        self._guard.trial_id = request.trial_id
+        text = record_text(request, self._function_bytes, checkpoints)
+        self._guard.trial_id = None
         if checkpoints is not None:
             checkpoints.settle()
         wall_seconds = time.monotonic() - started
@@ -70,8 +76,14 @@ class TrialActor(tune.Trainable):
         if until in self._may_postpone:
             node_id = ray.get_runtime_context().get_node_id()
             return {"done": True, "postponed": until.value, "reason": reason, "node_id": node_id}
-        unkept = ray.get(self._keeper.keep.remote(request.trial_id, text, *models))
+        unkept = ray.get(self._keeper.keep.remote(request.trial_id, text))
         return {"done": True, "trial_wall_seconds": wall_seconds, "unkept": unkept}
+
+    def _end_for_memory(self, trial_id: str, sentence: str) -> None:
+        try:
+            ray.get(self._keeper.say_last.remote(trial_id, sentence), timeout=LAST_WORD_SECONDS)
+        finally:
+            os._exit(1)
 
     def _checkpoints_of(self, request: TrialRequest) -> SentCheckpoints | None:
         if self._checkpointing is None:
@@ -151,6 +163,7 @@ class DriverEar(tune.Callback):
         self._retries: dict[str, list[Record]] = {}
         self._workers: dict[str, Any] = {}
         self._overdue: set[str] = set()
+        self._kernel_kills = kernel_kills()
         self.statuses: dict[str, str] = {}
         self.first_start: float | None = None
         self.interrupted = False
@@ -199,7 +212,7 @@ class DriverEar(tune.Callback):
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Count an attempt that left no record and is repeated."""
         del iteration, trials, info
-        trial_id, error = self._request(trial).trial_id, _last_error(trial)
+        trial_id, error = self._request(trial).trial_id, self._last_error(trial)
         trial.config["attempt"] = trial.config.get("attempt", 1) + 1
         if trial_id in self._overdue:
             return
@@ -212,7 +225,7 @@ class DriverEar(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write the failed record of a trial whose last attempt left none either."""
         del iteration, trials, info
-        request, error = self._request(trial), _last_error(trial)
+        request, error = self._request(trial), self._last_error(trial)
         kept = final_record(self._folder, request.trial_id)
         if kept is not None:
             self._finished(kept)
@@ -224,7 +237,7 @@ class DriverEar(tune.Callback):
         retries = self._retries[request.trial_id]
         attempts = f"{len(retries)} attempt" + "s" * (len(retries) > 1)
         record = with_retries(failed_record(request, f"given up after {attempts}: {reason}"), retries)
-        record["attempts"] = len(retries)
+        record |= {"attempts": len(retries), "out_of_memory": ran_out_of_memory(error)}
         try:
             write_record(self._folder, record)
         except OSError as error:
@@ -253,6 +266,17 @@ class DriverEar(tune.Callback):
                 self.unkept = self.unkept or ray.get(self._keeper.settle.remote(trial_id, text))
                 self._overdue.add(trial_id)
                 ray.kill(self._workers.pop(trial_id))
+
+    def _last_error(self, trial: Any) -> Any:
+        """What ended an attempt; for want of memory if its worker or the kernel said so."""
+        error = _last_error(trial)
+        if not isinstance(error, ray.exceptions.RayActorError):
+            return error
+        said = ray.get(self._keeper.last_words.remote(self._request(trial).trial_id))
+        n_kills, self._kernel_kills = kernel_kills() - self._kernel_kills, kernel_kills()
+        if not said and n_kills and len(ray.nodes()) == 1:
+            said = "out of memory: the kernel ended its worker"
+        return WorkerOutOfMemoryError(said) if said else error
 
     def _all_postponed(self) -> set[int]:
         return set().union(*self.postponed.values())
@@ -340,8 +364,10 @@ def _machine_is_gone(error: Any) -> bool:
 
 def _reason(error: Any) -> str:
     """Say in one line why an attempt left no record."""
+    if isinstance(error, WorkerOutOfMemoryError):
+        return str(error)
     if ran_out_of_memory(error):
-        return "its worker was ended because the machine ran out of memory"
+        return "out of memory: Ray ended its worker"
     if _machine_is_gone(error):
         return f"{LOST_MACHINE}, as announced" if error.preempted else f"{LOST_MACHINE}, or the connection to it"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

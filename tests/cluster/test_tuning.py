@@ -242,7 +242,7 @@ def test_an_attempt_whose_record_is_on_disk_is_not_repeated(tmp_path):
     actor = object.__new__(TrialActor)
     function, prepare = cloudpickle.dumps(never), cloudpickle.dumps(None)
     sweep = {"requests": [request], "function": function, "prepare": prepare, "keeper": keeper}
-    actor.setup({}, {**sweep, "may_postpone": frozenset()})
+    actor.setup({}, {**sweep, "may_postpone": frozenset(), "memory_fraction": 1.0})
     write_record(tmp_path, {"trial_id": request.trial_id, "status": "finished", "row": {}, "first": True})
 
     actor.config = {"index": 0, "attempt": 2}
