@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.checkpoints import GROUP, CheckpointFolder, Checkpointing, Spent
-from cluster.records import FINAL_STATUSES, Record, final_record, record_path, write_record
+from cluster.models import model_path
+from cluster.records import FINAL_STATUSES, Record, final_record, record_path, write_atomically, write_record
 
 # A pause of the disk (full for a moment, a network share that stalls) should not cost a trial.
 WRITE_PAUSES_SECONDS = (0.5, 1.5)
@@ -79,13 +80,18 @@ class RecordKeeper:
         """Take records of all trials again."""
         self._settled.clear()
 
-    def keep(self, trial_id: str, text: str) -> str:
-        """Write a record and return an empty string, or the reason why it could not be written."""
+    def keep(self, trial_id: str, text: str, model: bytes | None = None) -> str:
+        """Write a record and return an empty string, or the reason why it could not be written.
+
+        A trial's model is written before its record, so that where there is a record there is the model too.
+        """
         if trial_id in self._settled:
             return ""
         record = with_retries(json.loads(text), self._checkpoints.retries(trial_id))
         for pause_seconds in (*WRITE_PAUSES_SECONDS, None):
             try:
+                if model is not None:
+                    write_atomically(model_path(self._folder.parent, trial_id), model)
                 write_record(self._folder, record)
                 break
             except OSError as error:

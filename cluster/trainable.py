@@ -47,6 +47,7 @@ class TrialActor(tune.Trainable):
         self._keeper = sweep["keeper"]
         self._may_postpone: frozenset[Postponed] = sweep["may_postpone"]
         self._checkpointing: Checkpointing | None = sweep.get("checkpointing")
+        self._keeps_models: bool = sweep.get("keeps_models", False)
         waiting = sweep.get("waiting")
         self._waiting: set[str] | None = None if waiting is None else ray.get(waiting)
         self._unfit = prepare_worker(sweep["prepare"])
@@ -66,8 +67,9 @@ class TrialActor(tune.Trainable):
         if self.config.get("attempt", 1) > 1 and ray.get(self._keeper.has.remote(request.trial_id)):
             return {"done": True, "trial_wall_seconds": 0.0, "unkept": ""}
         checkpoints = self._checkpoints_of(request)
+        models: list[bytes] = []
         self._guard.trial_id = request.trial_id
-        text = record_text(request, self._function_bytes, checkpoints)
+        text = record_text(request, self._function_bytes, checkpoints, models.append if self._keeps_models else None)
         self._guard.trial_id = None
         if checkpoints is not None:
             checkpoints.settle()
@@ -76,7 +78,7 @@ class TrialActor(tune.Trainable):
         if until in self._may_postpone:
             node_id = ray.get_runtime_context().get_node_id()
             return {"done": True, "postponed": until.value, "reason": reason, "node_id": node_id}
-        unkept = ray.get(self._keeper.keep.remote(request.trial_id, text))
+        unkept = ray.get(self._keeper.keep.remote(request.trial_id, text, *models))
         return {"done": True, "trial_wall_seconds": wall_seconds, "unkept": unkept}
 
     def _end_for_memory(self, trial_id: str, sentence: str) -> None:

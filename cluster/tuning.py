@@ -89,6 +89,7 @@ def run_trials(
     longest_seconds: float | None = None,
     wait_seconds: float = 0.0,
     checkpointing: Checkpointing | None = None,
+    keeps_models: bool = False,
 ) -> Outcome:
     """Run every trial that has no final record in the folder yet, dearest first.
 
@@ -116,6 +117,8 @@ def run_trials(
         wait_seconds: How long to wait for another driver that works on the folder.
         checkpointing: If given, `trial_function` takes a further argument ``checkpoints``, the trial's
             `TrialCheckpoints`: what it leaves there is given to the attempt that follows it.
+        keeps_models: If so, `trial_function` takes a further argument ``keep_model``, a function that it may call once
+            with its model as bytes: they are written before its record, see `cluster.models`.
 
     Raises:
         ValueError: If an id occurs twice or is unfit for a file name, a record in the folder is damaged,
@@ -140,8 +143,9 @@ def run_trials(
             places = max(n_workers, session.n_workers_to_come(resources))
             limits = Limits(resources, n_workers, max_concurrent or places, max_retries, longest_seconds)
             ear = _run_open(
-                open_requests, trial_function, prepare, folder.resolve(), listeners, limits, session, checkpointing
-            )
+                open_requests, trial_function, prepare, folder.resolve(), listeners, limits, session, checkpointing,
+                keeps_models,
+            )  # fmt: skip
     if ear and ear.unkept:
         raise OSError(f"{ear.unkept}; finished trials are safe, make room and start again")
     if ear and ear.hopeless:
@@ -182,6 +186,7 @@ def _run_open(
     limits: Limits,
     session: Session,
     checkpointing: Checkpointing | None,
+    keeps_models: bool,
 ) -> DriverEar:
     """Give the trials to Tune and return what was heard of them."""
     import ray
@@ -201,6 +206,7 @@ def _run_open(
         "prepare": cloudpickle.dumps(prepare),
         "keeper": keeper,
         "checkpointing": checkpointing,
+        "keeps_models": keeps_models,
         "waiting": keeper.waiting.remote() if checkpointing else None,
         "memory_fraction": allowed_fraction(),
     }
