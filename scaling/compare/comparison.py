@@ -14,7 +14,7 @@ from scaling.compare.arms import count_statuses
 from scaling.compare.break_even import BreakEven, break_even
 from scaling.compare.costs import COSTS, Charged, Charges, charge
 from scaling.compare.gain import Estimate, Gain, Setting, Verdict, check_setting, measure_gain
-from scaling.compare.sentence import break_even_sentence, break_even_text, cost_words, gain_sentence
+from scaling.compare.sentence import break_even_sentence, break_even_text, cost_words, gain_sentence, interval_text
 from scaling.compare.techniques import check_techniques, read_techniques
 from scaling.fit import finite
 from scaling.progress import Progress, silent
@@ -288,4 +288,4 @@ def _cell(gain: Gain | None) -> str | None:
         return None
     value = gain.gain
     mark = {Verdict.CANNOT_TELL: " ?", Verdict.EQUIVALENT: " ="}.get(gain.verdict, "")
-    return f"{value.value:.3g} [{value.low:.3g}, {value.high:.3g}]{mark}"
+    return f"{value.value:.3g} {interval_text(value)}{mark}"

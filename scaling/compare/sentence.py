@@ -6,6 +6,7 @@ import math
 
 from scaling.compare.break_even import BreakEven, Payback
 from scaling.compare.gain import Estimate, Gain, Verdict
+from scaling.compare.laws import LARGEST_LOG_GAIN
 from scaling.compare.needed import CHANCE, MOST_SEEDS
 from scaling.runs import label
 
@@ -38,7 +39,17 @@ def cost_text(cost: str, value: float) -> str:
 
 def factor_text(estimate: Estimate) -> str:
     """``1.8x [1.3, 2.4]``."""
-    return f"{estimate.value:.3g}x [{estimate.low:.3g}, {estimate.high:.3g}]"
+    return f"{estimate.value:.3g}x {interval_text(estimate)}"
+
+
+def interval_text(estimate: Estimate) -> str:
+    """``[1.3, 2.4]``; an end at the largest gain looked for (nine million) is open: ``[1.3, ∞]``, ``[0, 2.4]``."""
+    return f"[{_end_text(estimate.low)}, {_end_text(estimate.high)}]"
+
+
+def _end_text(value: float) -> str:
+    largest = math.exp(0.999 * LARGEST_LOG_GAIN)
+    return "0" if value < 1 / largest else "∞" if value > largest else f"{value:.3g}"
 
 
 def gain_sentence(gain: Gain) -> str:
