@@ -7,7 +7,7 @@ with the same column names fits just as well; columns that are not listed here p
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -125,7 +125,7 @@ def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
     are taken on trust; only ranges are checked.
 
     Raises:
-        ValueError: If the table is empty, a value lies outside its column's range (row and column
+        ValueError: If the table is empty, a value lies outside its column's range or is a list (row and column
             are named), or a trial occurs twice.
     """
     columns = checked_columns(frame)
@@ -182,10 +182,23 @@ def _completed(columns: dict[str, Any], n_rows: int, present: set[str]) -> dict[
 def _series(name: str, values: Any, index: pd.RangeIndex) -> pd.Series:
     """A checked column as pandas holds it: counts with empty cells in its own integers."""
     if isinstance(values, pd.Series):
+        _refuse_collections(name, values)
         return values.set_axis(index)
     series = pd.Series(values, index=index, name=name)
     is_count = values.dtype == np.float64 and column(str(name)).kind == "count"
     return series.astype("Int64") if is_count else series
+
+
+def _refuse_collections(name: str, values: pd.Series) -> None:
+    """Columns that are not the runs table's own pass through, if their cells can be told apart and counted."""
+    if values.dtype != object:
+        return
+    for row, cell in enumerate(values.tolist(), 1):
+        if not isinstance(cell, Hashable):
+            raise ValueError(
+                f"row {row}: {name} is {cell!r}, a {type(cell).__name__}, but a cell is a number or a text; drop the "
+                "column, or give each of its entries a column of its own"
+            )
 
 
 def from_rows(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

@@ -52,6 +52,24 @@ def test_a_wrong_cell_is_named(changes, words):
         check_runs(table(**changes))
 
 
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (["a", ["b", "c"], "d"], r"row 2: tags is \['b', 'c'\], a list, but a cell is a number or a text; drop"),
+        ([{"a": 1}, None, None], "row 1: tags is {'a': 1}, a dict"),
+    ],
+)
+def test_a_cell_that_is_a_list_is_named(tmp_path, cells, words):
+    """Whether the table comes from a file or from rows; no later step would know what to do with it."""
+    with pytest.raises(ValueError, match=words):
+        check_runs(table(tags=cells))
+    with pytest.raises(ValueError, match=words):
+        from_rows(table(tags=cells).to_dict("records"))
+    table(tags=[[1], [2], [3]]).to_parquet(tmp_path / "runs.parquet")
+    with pytest.raises(ValueError, match=r"runs.parquet: row 1: tags is array\(\[1\]\), a ndarray"):
+        read_runs(tmp_path / "runs.parquet")
+
+
 def test_unknown_cells_stay_empty():
     """An unknown energy is not 0, an unknown count not a fraction."""
     checked = check_runs(table(energy_joules=[1.0, None, 3.0], n_test=[10, None, 30]))
