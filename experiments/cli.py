@@ -196,6 +196,8 @@ def report(
     else:
         typer.echo(analysis.report)
         _next(f"open {analysis.report}")
+        if out is None and (Path(runs) / "tracking").is_dir():
+            _next(f"ninthpower sync {runs}    # puts it into MLflow, over the earlier one")
 
 
 @app.command()

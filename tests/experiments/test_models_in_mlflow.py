@@ -101,6 +101,15 @@ def test_mlflow_loads_a_model_that_makes_the_errors_of_its_record(client, result
         assert not [path for path in folder.rglob("*") if path.suffix in (".pkl", ".pickle", ".cloudpickle")]
 
 
+def test_a_report_that_is_written_again_says_how_it_comes_into_mlflow(ninthpower, results, tmp_path):
+    """Only where the sweep was delivered, and the report lies beside its results."""
+    here = ninthpower("report", results / "kept")
+    elsewhere = ninthpower("report", results / "kept", "--out", tmp_path / "elsewhere")
+
+    assert f"next: ninthpower sync {results / 'kept'}" in here.stdout
+    assert "sync" not in elsewhere.stdout
+
+
 def test_what_is_delivered_again_is_there_once_and_a_model_that_is_gone_is_told_of(client, results):
     """What MLflow has is left alone; a sweep that now asks for all says that those not kept cannot be had."""
     before = {model.model_id for model in logged(client)}
