@@ -93,7 +93,9 @@ def report(rows: pd.DataFrame, folder: Path) -> None:
     rows.to_csv(path, index=False)
     began = time.perf_counter()
     found = fit_runs(path, laws=["power"])
-    print(f"fit and report of {len(rows)} runs: {time.perf_counter() - began:.1f} s, {found.analysis.sentences[0]}")
+    seconds, size = time.perf_counter() - began, (found.folder / "report.html").stat().st_size
+    print(f"fit and report of {len(rows)} runs: {seconds:.1f} s, a page of {size / MEBIBYTE:.1f} MiB")
+    print(found.analysis.sentences[0])
 
 
 def main() -> None:
