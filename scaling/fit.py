@@ -250,6 +250,10 @@ def fit_points(form: Law, points: Points, *, cost: str, error: str, frontier: bo
         if not np.isfinite(optimum.objective):
             optimum = None
     parameters = {} if optimum is None else form.to_parameters(form.shift(optimum.theta, optimum.centre))
+    beyond = [name for name, value in parameters.items() if not math.isfinite(value)]
+    if status is FitStatus.CONVERGED and beyond:
+        status = FitStatus.NOT_CONVERGED
+        reason = f"{beyond[0]} is beyond floating-point numbers in this unit; give {cost} in a larger unit"
     quoted = status is FitStatus.CONVERGED
     first = np.exp(points.x[0]) if points.n_points else np.array([math.nan])
     return Fit(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from scaling import FitStatus, backtest, bootstrap, choose_law, draw_runs, fit, pareto_front
@@ -149,6 +149,7 @@ def test_runs_listed_several_times_move_the_curve_by_little(times, seed, law):
     st.floats(0.0, 0.3), st.floats(1e-3, 1.0), st.floats(0.03, 2.0), st.floats(-250, 250), st.floats(0.5, 60),
     st.integers(8, 40),
 )  # fmt: skip
+@example(0.25, 1.0, 2.0, 155.0, 1.0, 8)  # A would be 1e310
 def test_noise_free_saturating_runs_never_give_a_wrong_converged_exponent(E, scale, alpha, start, decades, n):
     """If it says converged on runs that follow the law exactly, the exponent is right."""
     cost = 10 ** np.linspace(start, min(start + decades, 300), n)
