@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from cluster.lock import one_at_a_time
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,16 @@ class DeliveryLog:
     def __init__(self, folder: Path, uri: str, experiment: str) -> None:
         key = hashlib.sha256(f"{uri}\n{experiment}".encode()).hexdigest()[:12]
         self.path = folder / "tracking" / f"delivered-{key}.jsonl"
-        self._deliveries = dict(self._read())
+        self._deliveries: dict[str, Delivery] = {}
+        self._n_read = 0
+        self._read_on()
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep other processes that deliver from this folder waiting, with what they have noted so far at hand."""
+        with one_at_a_time(self.path.with_suffix(".lock")):
+            self._read_on()
+            yield
 
     def find(self, trial_id: str) -> Delivery | None:
         """Return the delivery of a trial, or None if there is no note of one."""
@@ -42,13 +55,17 @@ class DeliveryLog:
             file.write(f"\n{line}")
         self._deliveries[trial_id] = delivery
 
-    def _read(self) -> list[tuple[str, Delivery]]:
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        found = []
-        for line in lines:
+    def _read_on(self) -> None:
+        """Read what has been noted since the last look."""
+        if not self.path.exists() or self.path.stat().st_size == self._n_read:
+            return
+        with open(self.path, "rb") as file:
+            file.seek(self._n_read)
+            content = file.read()
+        self._n_read += len(content)
+        for line in content.decode("utf-8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
-                found.append((entry["trial_id"], Delivery(entry["digest"], entry["run_id"])))
+                self._deliveries[entry["trial_id"]] = Delivery(entry["digest"], entry["run_id"])
             except (ValueError, KeyError, TypeError):
                 continue
-        return found

@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ ENVIRONMENT = {
 # What one call of log_batch may hold.
 MOST_METRICS, MOST_PARAMS, MOST_TAGS = 500, 100, 100
 PAGE = 1000
+# Among n runs a search by tag takes 2 microseconds x n, to read all of them 3 milliseconds x n (SQLite, 10,000 runs):
+# whoever has searched so often had better read them all, once.
+MOST_SEARCHES = 1000
 DESCRIPTION_TAG = "mlflow.note.content"
 
 
@@ -52,6 +56,26 @@ def check_uri(uri: str) -> str:
     return uri
 
 
+@dataclass(frozen=True)
+class HeldRun:
+    """What of a trial's run must be known to write it once.
+
+    Attributes:
+        run_id: MLflow's name for it.
+        record: Hash of the record that it holds.
+        status: MLflow's; as that of the record's end only if the run is whole.
+    """
+
+    run_id: str
+    record: str
+    status: str
+
+    @classmethod
+    def of(cls, run: Any) -> HeldRun:
+        """Take it from MLflow's own."""
+        return cls(str(run.info.run_id), run.data.tags.get("record", ""), run.info.status)
+
+
 class MlflowStore:
     """A live connection to one experiment; its methods raise MLflow's own exceptions."""
 
@@ -67,33 +91,38 @@ class MlflowStore:
         self._client = open_client(uri)
         self.experiment_id = self._experiment(experiment, artifact_root, tags or {})
         self._may_hold_runs = bool(self._client.search_runs([self.experiment_id], max_results=1))
+        # Runs by trial at some moment since the opening; None where that would have to be read first.
+        self._held: dict[str, list[HeldRun]] | None = None if self._may_hold_runs else {}
+        self._n_searches = 0
         self._inputs = {name: dataset_input(facts) for name, facts in (datasets or {}).items()}
         self._sweep_runs: dict[str, str] = {}
 
     def put(self, values: RunValues, *, tried_before: bool) -> str:
         """Write one trial's run, with its data set as an input and a link to its sweep's report; return its id.
 
-        An experiment that was empty when it was opened holds no run of a trial that was not tried
-        before, so it need not be searched.
+        An experiment that was empty when it was opened, or that has been read whole since, is not searched for a trial
+        that was not tried before by this process or, as the notes of deliveries tell, by another.
         """
-        run = self._same_run(values) if tried_before or self._may_hold_runs else None
-        if run is not None and run.info.status == values.status:
+        held = self._same_run(values, self._runs_of(values.tags["trial_id"], tried_before=tried_before))
+        if held is not None and held.status == values.status:
             # The status is written last: the run is whole.
-            return str(run.info.run_id)
-        if run is None:
-            run = self._client.create_run(
-                self.experiment_id,
-                start_time=values.start_milliseconds,
-                tags={**values.tags, **self._link(values.tags.get("sweep", ""))},
-                run_name=values.name,
-            )
-        run_id = str(run.info.run_id)
+            return held.run_id
+        run_id = self._begin(values) if held is None else held.run_id
         self._log(run_id, values.params, values.metrics, timestamp=values.end_milliseconds)
         dataset = self._inputs.get(values.tags.get("dataset", ""))
         if dataset is not None:
             self._client.log_inputs(run_id, datasets=[dataset])
         self._client.set_terminated(run_id, values.status, values.end_milliseconds)
         return run_id
+
+    def _begin(self, values: RunValues) -> str:
+        run = self._client.create_run(
+            self.experiment_id,
+            start_time=values.start_milliseconds,
+            tags={**values.tags, **self._link(values.tags.get("sweep", ""))},
+            run_name=values.name,
+        )
+        return str(run.info.run_id)
 
     def put_sweep(
         self,
@@ -158,24 +187,29 @@ class MlflowStore:
     def _link_trials(self, sweep: str, run_id: str) -> None:
         """Lead the trials that are there to the new run of their sweep."""
         self._sweep_runs[sweep] = run_id
-        text, token = self._link_text(sweep, run_id), None
-        query = f"tags.kind = 'trial' and tags.sweep = {_quoted(sweep)}"
-        while True:
-            page = self._client.search_runs([self.experiment_id], query, max_results=PAGE, page_token=token)
-            for run in page:
-                self._client.set_tag(run.info.run_id, DESCRIPTION_TAG, text)
-            token = page.token
-            if not token:
-                return
+        text = self._link_text(sweep, run_id)
+        for run in _pages(self._client, self.experiment_id, f"tags.kind = 'trial' and tags.sweep = {_quoted(sweep)}"):
+            self._client.set_tag(run.info.run_id, DESCRIPTION_TAG, text)
 
-    def _same_run(self, values: RunValues) -> Any:
+    def _runs_of(self, trial_id: str, *, tried_before: bool) -> list[HeldRun]:
+        """Runs of a trial: searched for, or, once there have been many searches, from a reading of all of them."""
+        if self._held is None and self._n_searches >= MOST_SEARCHES:
+            self._held = {}
+            for run in _pages(self._client, self.experiment_id, "tags.kind = 'trial'"):
+                self._held.setdefault(run.data.tags["trial_id"], []).append(HeldRun.of(run))
+        if self._held is not None and not tried_before:
+            return self._held.get(trial_id, [])
+        self._n_searches += 1
+        return [HeldRun.of(run) for run in self._find(trial_id=trial_id)]
+
+    def _same_run(self, values: RunValues, held: Sequence[HeldRun]) -> HeldRun | None:
         """Find the run of the very same record, and take runs of the trial's earlier records out of view."""
         same = None
-        for run in self._find(trial_id=values.tags["trial_id"]):
-            if run.data.tags.get("record") == values.tags["record"] and same is None:
+        for run in held:
+            if run.record == values.tags["record"] and same is None:
                 same = run
             else:
-                self._client.delete_run(run.info.run_id)
+                self._client.delete_run(run.run_id)
         return same
 
     def _find(self, **tags: str) -> list[Any]:
@@ -217,6 +251,18 @@ def failures() -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import SQLAlchemyError
 
     return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ValueError)
+
+
+def advice(error: Exception) -> str:
+    """Say what a person can do about a server that refuses; empty where nothing is known."""
+    code = getattr(error, "error_code", "")
+    if code == "UNAUTHENTICATED":
+        return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user that it knows"
+    if code == "PERMISSION_DENIED" and "Host" in str(error):
+        return "start it with --allowed-hosts and the name in this address"
+    if code == "PERMISSION_DENIED":
+        return "ask its administrator for the right to write to the experiment"
+    return ""
 
 
 def without_password(uri: str) -> str:
@@ -266,12 +312,17 @@ def read_rows(uri: str, experiment: str) -> Iterator[dict[str, Any]]:
     found = client.get_experiment_by_name(experiment)
     if found is None:
         raise ValueError(f"{uri} has no experiment {experiment!r}; `ninthpower ui` shows which there are")
+    for run in _pages(client, found.experiment_id, "tags.kind = 'trial'"):
+        metrics = {name: value for name, value in run.data.metrics.items() if "/" not in name}
+        yield {**run.data.params, **metrics}
+
+
+def _pages(client: Any, experiment_id: str, query: str) -> Iterator[Any]:
+    """Yield all runs that MLflow finds, page by page."""
     token: str | None = None
     while True:
-        page = client.search_runs([found.experiment_id], "tags.kind = 'trial'", max_results=PAGE, page_token=token)
-        for run in page:
-            metrics = {name: value for name, value in run.data.metrics.items() if "/" not in name}
-            yield {**run.data.params, **metrics}
+        page = client.search_runs([experiment_id], query, max_results=PAGE, page_token=token)
+        yield from page
         token = page.token
         if not token:
             return

@@ -24,6 +24,7 @@ from cluster.mlflow_store import (
     DESCRIPTION_TAG,
     SQLITE_PREFIX,
     MlflowStore,
+    advice,
     check_uri,
     failures,
     read_rows,
@@ -165,10 +166,11 @@ class Tracker:
         """Deliver, here and now, the records that the server lacks; those it has are left alone."""
         n_delivered = n_missing = 0
         problem = ""
+        self._store = None  # what the server held when this process first asked it may be long ago
         for record in records:
             if self._is_delivered(record):
                 continue
-            result = Result.AWAY if problem else self._try(record, tried_before=True)
+            result = Result.AWAY if problem else self._try(record)
             n_delivered += result is Result.DELIVERED
             n_missing += result is not Result.DELIVERED
             problem = self._problem if result is Result.AWAY else problem
@@ -252,7 +254,7 @@ class Tracker:
         """Deliver until nothing waits; return False if the server is away."""
         while self._waiting:
             record = self._waiting[0]
-            result = self._try(record, tried_before=record["trial_id"] in self._tried)
+            result = self._try(record)
             if result is Result.AWAY:
                 return False
             self._waiting.pop(0)
@@ -260,19 +262,21 @@ class Tracker:
             self._n_refused += result is Result.REFUSED
         return True
 
-    def _try(self, record: Record, *, tried_before: bool) -> Result:
-        if self._is_delivered(record):
-            return Result.DELIVERED
-        trial_id = record["trial_id"]
-        known_before = tried_before or self._log.find(trial_id) is not None
-        try:
-            with self._lock:
-                store = self._connected()
-                self._tried.add(trial_id)
-                run_id = store.put(run_values(record), tried_before=known_before)
-        except failures() as error:
-            return self._failed(record, error)
-        self._log.add(trial_id, Delivery(digest(record), run_id))
+    def _try(self, record: Record) -> Result:
+        """Deliver one record, unless a note says that this or another process has."""
+        with self._log.hold():
+            if self._is_delivered(record):
+                return Result.DELIVERED
+            trial_id = record["trial_id"]
+            tried_before = trial_id in self._tried or self._log.find(trial_id) is not None
+            try:
+                with self._lock:
+                    store = self._connected()
+                    self._tried.add(trial_id)
+                    run_id = store.put(run_values(record), tried_before=tried_before)
+            except failures() as error:
+                return self._failed(record, error)
+            self._log.add(trial_id, Delivery(digest(record), run_id))
         self._is_away = False
         return Result.DELIVERED
 
@@ -300,7 +304,10 @@ class Tracker:
     def _sentence(self, error: Exception) -> str:
         # MLflow's messages repeat the address, with the password that it may hold.
         line = without_password((str(error).splitlines() or [type(error).__name__])[0])
-        return f"the tracking server at {without_password(self.uri)} did not take the record: {line[:200]}"
+        remedy = advice(error)
+        return f"the tracking server at {without_password(self.uri)} did not take the record: {line[:200]}" + (
+            f"; {remedy}" if remedy else ""
+        )
 
 
 def read_runs(uri: str, experiment: str) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ import pytest
 from cluster.mlflow_values import digest, run_values
 from cluster.tracking import Tracker, read_runs
 
+ROOT = Path(__file__).parents[2]
 START, END = "2026-01-02T03:04:05+00:00", "2026-01-02T03:04:15.250000+00:00"
 
 
@@ -199,6 +200,74 @@ def test_a_trial_that_was_run_again_shows_its_last_record_only(tmp_path):
     (run,) = trial_runs(tracker)
     assert (run.info.status, run.data.tags["status"]) == ("FINISHED", "finished")
     assert run.data.tags["record"] == digest(record(1)) != digest(failed)
+
+
+@pytest.fixture
+def queries(monkeypatch):
+    """Every query for runs that MLflow is asked, one after the other."""
+    from mlflow import MlflowClient
+
+    asked, search = [], MlflowClient.search_runs
+
+    def heard(self, experiment_ids, filter_string="", *arguments, **options):
+        asked.append(filter_string)
+        return search(self, experiment_ids, filter_string, *arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "search_runs", heard)
+    return asked
+
+
+def test_a_delivery_of_many_reads_once_what_is_there(tmp_path, monkeypatch, queries):
+    """After some searches one by one; whole, half-written, outdated and absent runs are told apart as by a search."""
+    monkeypatch.setattr("cluster.mlflow_store.MOST_SEARCHES", 2)
+    before = Tracker.open(None, "many", folder=tmp_path)
+    before.deliver_missing([record(n) for n in range(6)] + [record(6, status="failed", row={"status": "failed"})])
+    client, experiment_id = client_of(before)
+    client.create_run(experiment_id, tags=dict(run_values(record(7)).tags))
+    ids = {run.data.tags["trial_id"]: run.info.run_id for run in trial_runs(before)}
+    for notes in (tmp_path / "tracking").iterdir():
+        notes.unlink()
+    queries.clear()
+
+    report = Tracker.open(None, "many", folder=tmp_path).deliver_missing([record(n) for n in range(10)])
+
+    assert sum("trial_id" in query for query in queries) == 2
+    assert queries.count("tags.kind = 'trial'") == 1
+    assert (report.n_delivered, report.n_missing) == (10, 0)
+    runs = {run.data.tags["trial_id"]: run for run in trial_runs(before)}
+    assert sorted(runs) == sorted(record(n)["trial_id"] for n in range(10))
+    assert len(trial_runs(before)) == 10
+    assert all(run.info.status == "FINISHED" and run.data.tags["status"] == "finished" for run in runs.values())
+    same = [n for n in range(8) if runs[record(n)["trial_id"]].info.run_id == ids[record(n)["trial_id"]]]
+    assert same == [0, 1, 2, 3, 4, 5, 7]
+
+
+def test_an_empty_experiment_is_not_searched_for_trials(tmp_path, queries):
+    """Nothing can be there; what was tried meanwhile and has changed is looked for again."""
+    tracker = Tracker.open(None, "fresh", folder=tmp_path)
+    tracker.deliver_missing([record(n) for n in range(3)])
+    assert not any("trial_id" in query for query in queries)
+
+    tracker.deliver_missing([record(1, status="failed", row={"status": "failed"})])
+    assert len(trial_runs(tracker)) == 3
+
+
+DELIVER = (
+    "import json, sys; from pathlib import Path; from cluster.tracking import Tracker\n"
+    "tracker = Tracker.open(None, 'at once', folder=Path(sys.argv[1]))\n"
+    "print(tracker.deliver_missing(json.loads(Path(sys.argv[1], 'records.json').read_text())).n_missing)\n"
+)
+
+
+def test_processes_that_deliver_the_same_records_at_once_write_each_once(tmp_path):
+    """Two deliveries from one folder, as of a sweep and of `sync`, each from an experiment that it found empty."""
+    (tmp_path / "records.json").write_text(json.dumps([record(n) for n in range(40)]))
+    command = [sys.executable, "-c", DELIVER, str(tmp_path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)]
+    assert [process.communicate(timeout=120)[0] for process in processes] == ["0\n", "0\n"]
+
+    ids = [row["trial_id"] for row in read_runs(f"sqlite:///{tmp_path}/mlflow.db", "at once")]
+    assert sorted(ids) == [record(n)["trial_id"] for n in range(40)]
 
 
 def test_the_run_of_the_sweep_is_written_over(tmp_path):
