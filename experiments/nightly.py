@@ -100,7 +100,7 @@ def run_night(
         The results folder.
 
     Raises:
-        ValueError: If a trial of the sweep cannot run.
+        ValueError: If a trial of the sweep cannot run, or there is a night of that name.
         RuntimeError: If the night was interrupted.
     """
     from experiments.reference_kernel import kernel_beside, time_reference_kernel
@@ -109,16 +109,25 @@ def run_night(
 
     machine = machine_for(sweep, data_folder)
     stamp = name or datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    folder = nights_folder / stamp
+    if folder.exists():
+        raise ValueError(
+            f"there is a night {stamp} in {nights_folder} already, and a night begins with nothing; give another "
+            f"--name, or judge that one with --results {folder / sweep.name}"
+        )
     nights_folder.mkdir(parents=True, exist_ok=True)
     uri = tracking_uri or sweep.tracking.uri or f"sqlite:///{(nights_folder / STORE_NAME).absolute()}"
     before = time_reference_kernel(threads=machine.threads)
     with kernel_beside() as beside:
         finished = run_sweep(
-            sweep, results_folder=nights_folder / stamp, data_folder=data_folder, workers=workers, address=None,
+            sweep, results_folder=folder, data_folder=data_folder, workers=workers, address=None,
             tracking_uri=uri, console=console, quiet=quiet,
         )  # fmt: skip
     if finished.outcome.interrupted:
-        raise RuntimeError(finished.outcome.sentence("ninthpower nightly"))
+        raise RuntimeError(
+            f"stopped after {finished.outcome.n_recorded} of {finished.outcome.n_requested} trials; a night is run "
+            "in one piece, so run `ninthpower nightly` again"
+        )
     after = time_reference_kernel(threads=machine.threads)
     audit = audit_trials(sweep.trials(), machine)
     n_workers = workers or max(1, int((os.cpu_count() or 1) / max(sweep.resources.cpus, 1)))
