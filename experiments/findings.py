@@ -13,6 +13,7 @@ from scaling.bootstrap import Intervals
 from scaling.holdout import Backtest
 from scaling.runs import label
 
+RATES = frozenset({"test_error", "validation_error", "shift_error"})
 FRONTIER_COLUMNS = (
     "dataset",
     "family",
@@ -44,7 +45,8 @@ def answer(
     others = "".join(f", {number} {status}" for status, number in sorted(counts.items()) if status != "finished")
     sentences.append(
         f"Seen in {len(runs)} trials ({counts['finished']} finished{others}), whose frontier has {len(front)} cells "
-        f"over {decades:.1f} decades of {label(settings.cost)}; the least mean {label(settings.error)} is {best:.2%}."
+        f"over {decades:.1f} decades of {label(settings.cost)}; the least mean {label(settings.error)} is "
+        f"{_error_text(settings.error, best)}."
     )
     left_out = [reason for _, reason in fits[0].fit.left_out if not reason.startswith("status ")]
     if left_out:
@@ -159,9 +161,15 @@ def _backtest_sentence(tested: Backtest) -> str:
         return "No law could be tested on runs held back: there are too few budgets."
     score = tested.scores.set_index("law").loc[tested.best]
     return (
-        f"Fitted to the cheaper runs only, the {tested.best} law predicted the dearer ones best: "
-        f"{score['rmse_log']:.1%} off in log error over {int(score['n_predictions'])} predictions."
+        f"Fitted to the cheaper runs only, the {tested.best} law predicted the next dearer ones best: "
+        f"{score['score']:.1%} off in log error, {score['rmse_log']:.1%} over all "
+        f"{int(score['n_predictions'])} predictions."
     )
+
+
+def _error_text(error: str, value: float) -> str:
+    """An error rate of the runs table as a percentage; any other column as the number that it holds."""
+    return f"{value:.2%}" if error in RATES else f"{value:.4g}"
 
 
 def _decades(costs: pd.Series) -> float:

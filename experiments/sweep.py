@@ -142,8 +142,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
         shipped = ", ".join(sorted(file.name for file in (Path(__file__).parent / "sweeps").glob("*.yaml")))
         raise ValueError(f"there is no sweep file {path}; the sweeps that ship are {shipped}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = _KeysOnce(path.read_text(encoding="utf-8")).get_single_data()
+    except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds {type(content).__name__}, not a mapping of keys to values")
@@ -153,6 +153,20 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
         return parse_sweep(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+class _KeysOnce(yaml.SafeLoader):
+    """YAML's safe loader, which takes the last of two equal keys, refusing them instead."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping whose keys all differ."""
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                line = key.start_mark.line + 1
+                raise ValueError(f"the key {key.value!r} is there twice, again in line {line}; keep one of the two")
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return super().construct_mapping(node, deep)
 
 
 def parse_sweep(content: Mapping[str, Any]) -> SweepSpec:

@@ -45,6 +45,8 @@ FILES = {
     "failed.csv": "width,status,reason\n8,failed,the disk is full\n",
     "runs.txt": "train_flops\n1\n",
     "nonsense.parquet": "PAR",
+    "doubled.yaml": "name: doubled\nfamily: mlp\nfamily: resnet\n",
+    "nights/old/nightly/sweep.yaml": "name: nightly\n",
     "typo.yaml": "name: typo\ngird: {width: 8}\n",
     "list.yaml": "- 1\n- 2\n",
     "broken.yaml": "name: [\n",
@@ -99,6 +101,12 @@ COMMANDS = [
     ),
     ("ui --results nowhere", "run ninthpower sweep first, or give --results"),
     ("plan nowhere.yaml", "there is no sweep file nowhere.yaml; the sweeps that ship are "),
+    ("plan doubled.yaml", "the key 'family' is there twice, again in line 3; keep one of the two"),
+    (
+        "nightly --name old --nights nights",
+        "there is a night old in nights already, and a night begins with nothing; give another --name, or judge that "
+        "one with --results nights/old/nightly",
+    ),
     ("plan typo.yaml", "unknown key 'gird'; did you mean 'grid'?"),
     ("plan list.yaml", "list.yaml holds list, not a mapping of keys to values"),
     ("plan broken.yaml", "broken.yaml is no YAML: "),
@@ -167,6 +175,7 @@ def test_a_command_says_what_is_wrong_in_one_sentence(ninthpower, tmp_path, monk
     for name in ("raises", "torn"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     done = ninthpower(*line.split(" "))
