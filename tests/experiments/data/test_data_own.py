@@ -126,9 +126,10 @@ def test_what_cannot_be_imported_is_said():
         load_dataset("my_images:lod")
 
 
-def test_an_error_in_the_users_own_code_keeps_its_traceback(module):
-    """It is not ours to reword."""
+def test_an_error_in_the_users_own_code_names_the_data_set_and_keeps_its_traceback(module):
+    """The sentence says whose it is, and `--debug` shows where it came from."""
     module.load = lambda: 1 / 0
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ValueError, match=r"'my_images:load' could not be loaded: ZeroDivisionError") as caught:
         load_dataset("my_images:load")
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
