@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from experiments.data import Dataset
+from experiments.data import Dataset, fingerprint
 from scaling.export import write_json
 
 DATASETS_FILE = "datasets.json"
-# Examples whose pixels enter the fingerprint: enough to see other files or another preparation of them.
-FINGERPRINT_EXAMPLES = 256
 
 
 def dataset_facts(name: str, dataset: Dataset) -> dict[str, Any]:
@@ -38,19 +33,6 @@ def dataset_facts(name: str, dataset: Dataset) -> dict[str, Any]:
         "n_validation": info.n_validation,
         "n_test": info.n_test,
     }
-
-
-def fingerprint(dataset: Dataset) -> str:
-    """Hash of the facts, all labels, and the pixels of examples spread over each split: 32 hexadecimal digits.
-
-    Data sets that differ in other pixels alone are not told apart.
-    """
-    digest = hashlib.sha256(repr(dataset.info).encode())
-    for part in (dataset.train, dataset.validation, dataset.test):
-        places = np.unique(np.linspace(0, len(part) - 1, FINGERPRINT_EXAMPLES).round().astype(np.int64))
-        digest.update(np.ascontiguousarray(part.labels).tobytes())
-        digest.update(part.read(places).tobytes())
-    return digest.hexdigest()[:32]
 
 
 def save_facts(facts: Iterable[dict[str, Any]], folder: Path) -> Path:

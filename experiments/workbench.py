@@ -23,6 +23,7 @@ from experiments.data import (
     Dataset,
     Examples,
     default_cache_folder,
+    fingerprint,
     load_dataset,
     nested_subset,
 )
@@ -252,7 +253,7 @@ class Workbench:
         key = {
             **what,
             "phase": phase,
-            "dataset": _fingerprint(self.dataset),
+            "dataset": fingerprint(self.dataset, ("train", "validation")),
             "device": self.device.name,
             "threads": self.machine.threads,
             "torch": torch.__version__,
@@ -270,21 +271,6 @@ class Workbench:
     def validate(self, model: nn.Module) -> tuple[float, float]:
         """Error and loss on the validation examples."""
         return evaluate(model, self.validation_images, precision=self.spec.precision)
-
-
-# Examples whose pixels name a data set: enough to see other files or another preparation of them.
-FINGERPRINT_EXAMPLES = 256
-
-
-def _fingerprint(dataset: Dataset) -> str:
-    """Hash of a data set's description, its labels, and the pixels of examples spread over its training pool."""
-    train = dataset.train
-    places = np.unique(np.linspace(0, len(train) - 1, FINGERPRINT_EXAMPLES).round().astype(np.int64))
-    digest = hashlib.sha256(repr(dataset.info).encode())
-    for labels in (train.labels, dataset.validation.labels):
-        digest.update(np.ascontiguousarray(labels).tobytes())
-    digest.update(train.read(places).tobytes())
-    return digest.hexdigest()[:24]
 
 
 @functools.lru_cache(maxsize=64)

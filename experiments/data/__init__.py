@@ -3,6 +3,7 @@
 from experiments.data.cache import default_cache_folder, default_data_folder
 from experiments.data.catalogue import DATASET_NAMES, check_dataset, describe_dataset, load_dataset
 from experiments.data.dataset import ArrayExamples, Dataset, DatasetInfo, Examples, dataset_from_arrays
+from experiments.data.identity import fingerprint
 from experiments.data.shift import ShiftedExamples
 from experiments.data.subsets import nested_subset
 
@@ -18,6 +19,7 @@ __all__ = [
     "default_cache_folder",
     "default_data_folder",
     "describe_dataset",
+    "fingerprint",
     "load_dataset",
     "nested_subset",
 ]
