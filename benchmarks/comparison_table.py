@@ -1,7 +1,7 @@
 """The tables of docs/techniques/results.md: what each technique gained, and what its largest models are.
 
 Run: ninthpower sweep experiments/sweeps/techniques.yaml
-     python benchmarks/techniques_table.py results/techniques
+     python benchmarks/comparison_table.py results/techniques
 
 Prints Markdown. The gains are those of `ninthpower compare`, which writes its files to the results folder too. Of the
 models, those with the most examples and the greatest width are shown, as means over the seeds.
