@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 from scaling.compare.break_even import BreakEven, Payback
 from scaling.compare.comparison import Comparison
 from scaling.compare.gain import Gain, Verdict
+from scaling.compare.laws import LARGEST_STATED_GAIN
 from scaling.compare.sentence import cost_words
 from scaling.figures import PALETTE, style
 from scaling.figures.style import say_instead
@@ -173,8 +174,10 @@ def _draw_break_even(axes: Axes, found: BreakEven) -> None:
 
 def _factor_axis(axes: Axes, gains: Sequence[Gain]) -> None:
     """Ticks at plain factors: 0.5x, 1x, 2x, as many as there is room for."""
-    known = [value for gain in gains if gain.gain for value in (gain.gain.low, gain.gain.high)]
-    values = [min(max(value, 1e-6), 1e6) for value in known] + [1.0]
+    ends = [end for gain in gains if gain.gain for end in (gain.gain.low, gain.gain.value, gain.gain.high)]
+    # An end that is open runs out of the picture; it does not stretch the axis.
+    stated = [end for end in ends if 1 / LARGEST_STATED_GAIN <= end <= LARGEST_STATED_GAIN]
+    values = [min(max(end, 1e-6), 1e6) for end in stated] + [1.0]
     low, high = min(values) / LEAST_REACH, max(values) * LEAST_REACH
     axes.set_xlim(low, high)
     step = max(1, math.ceil(math.log2(high / low) / MOST_TICKS))

@@ -11,6 +11,7 @@ under either law: g is the log gain at x = 0, the centre of the points, and b wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -20,6 +21,7 @@ from scaling.laws.base import Array, Law, Parameter, number
 
 # e^16 is nine million: a gain beyond it is no gain that runs could show.
 LARGEST_LOG_GAIN = 16.0
+LARGEST_STATED_GAIN = math.exp(0.999 * LARGEST_LOG_GAIN)
 # Shares of the least error tried as irreducible error.
 IRREDUCIBLE_SHARES = (0.0, 0.3, 0.6, 0.8, 0.9, 0.97)
 

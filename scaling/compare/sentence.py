@@ -6,7 +6,7 @@ import math
 
 from scaling.compare.break_even import BreakEven, Payback
 from scaling.compare.gain import Estimate, Gain, Verdict
-from scaling.compare.laws import LARGEST_LOG_GAIN
+from scaling.compare.laws import LARGEST_STATED_GAIN
 from scaling.compare.needed import CHANCE, MOST_SEEDS
 from scaling.runs import label
 
@@ -48,8 +48,7 @@ def interval_text(estimate: Estimate) -> str:
 
 
 def _end_text(value: float) -> str:
-    largest = math.exp(0.999 * LARGEST_LOG_GAIN)
-    return "0" if value < 1 / largest else "∞" if value > largest else f"{value:.3g}"
+    return "0" if value < 1 / LARGEST_STATED_GAIN else "∞" if value > LARGEST_STATED_GAIN else f"{value:.3g}"
 
 
 def gain_sentence(gain: Gain) -> str:
