@@ -17,6 +17,8 @@ from experiments.workbench import Machine
 
 # Sums over parts are taken in another order than over the whole.
 CLOSE = 2e-4
+# At the very least; 325 MiB and more were seen [bytes].
+A_PROCESS_WITH_TORCH = 150 * 2**20
 
 
 def spec(**changes):
@@ -51,8 +53,9 @@ def test_two_processes_find_what_one_finds(changes):
     assert sum(phase["energy_joules"] or 0 for phase in together["phases"]) == pytest.approx(
         sum(together["energy"]["joules"].values())
     )
+    # What the second process adds is its own; what this one holds depends on what ran here before.
     peaks = [one["phases"][0]["peak_memory_bytes"] for one in (alone, together)]
-    assert peaks[1] > 1.3 * peaks[0]
+    assert peaks[1] - peaks[0] > A_PROCESS_WITH_TORCH
     assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
 
 
