@@ -11,9 +11,9 @@ import sys
 import numpy as np
 from scipy import stats
 
+from experiments.machine import Machine
 from experiments.spec import TrialSpec
 from experiments.trial import Record, run_trial
-from experiments.workbench import Machine
 
 WIDTHS, TEACHER_WIDTH, N_TRAIN, EPOCHS, LEVEL = (4, 8, 16, 32), 64, 500, 100, 0.95
 RATES, SEEDS_FOR_RATE = (0.03, 0.1, 0.3), (100, 101, 102)

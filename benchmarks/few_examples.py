@@ -11,9 +11,9 @@ import sys
 import numpy as np
 from scipy import stats
 
+from experiments.machine import Machine
 from experiments.spec import TrialSpec
 from experiments.trial import run_trial
-from experiments.workbench import Machine
 
 LEVEL, EPOCHS, LONGER = 0.95, 40, 4
 EXAMPLES = {"transfer": (50, 100), "meta-learning": (50, 100), "data-pruning": (100, 800)}

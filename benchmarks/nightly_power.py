@@ -39,8 +39,8 @@ WANTED_LOSS, WANTED_POWER = 0.15, 0.80
 
 def run_row(spec: TrialSpec, *, threads: int) -> dict[str, Any]:
     """One trial's row of the runs table."""
+    from experiments.machine import Machine
     from experiments.trial import run_trial
-    from experiments.workbench import Machine
 
     return run_trial(spec, Machine(device="cpu", threads=threads))["row"]
 

@@ -29,10 +29,10 @@ import numpy as np
 from rich.console import Console
 
 from cluster.records import write_record
+from experiments.machine import Machine
 from experiments.plan import plan_trials
 from experiments.spec import TrialSpec
 from experiments.sweep import SweepSpec, parse_sweep
-from experiments.workbench import Machine
 
 MACHINE = Machine(device="cpu", threads=1)
 

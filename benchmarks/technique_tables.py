@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments.machine import Machine
 from experiments.spec import TrialSpec
 from experiments.trial import Record, run_trial
-from experiments.workbench import Machine
 
 FAMILIES = ("mlp", "resnet", "convnext", "vit", "mixer")
 RATES = (1.0, 0.3, 0.1)

@@ -17,8 +17,8 @@ from experiments.spec import Strict
 from scaling.export import write_json
 
 if TYPE_CHECKING:
+    from experiments.machine import Machine
     from experiments.reference_kernel import KernelSample, KernelTiming
-    from experiments.workbench import Machine
 
 CONDITIONS_FILE = "conditions.json"
 # Beyond this ratio between the kernel of one night and of the other, nothing is said of seconds: on a machine that

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaling.compare import Verdict
 from scaling.export import write_json
-from scaling.guard.words import quantity_words
+from scaling.guard.finding import quantity_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,6 +19,7 @@ from scipy.optimize import nnls
 from experiments.data import DatasetInfo, check_dataset, describe_dataset
 from experiments.energy import EnergyAccount
 from experiments.flops import training_flops_per_example
+from experiments.machine import Machine
 from experiments.models import build_model, check_buildable, count_parameters, model_arguments
 from experiments.ranks import check_ranks
 from experiments.spec import TrialSpec
@@ -26,7 +27,6 @@ from experiments.sweep import SweepSpec
 from experiments.techniques import Technique, check_options, find_technique
 from experiments.training import count_steps, make_optimizer
 from experiments.wording import bytes_text
-from experiments.workbench import Machine
 from scaling.progress import Progress, silent
 
 # Bytes per parameter while training with AdamW in fp32: weight, gradient, two moments.

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from cluster.session import Resources
     from cluster.tracking import Tracker
     from cluster.tuning import Outcome, SweepListener, TrialRequest
+    from experiments.machine import Machine
     from experiments.plan import PlanLine, PlannedTrial
-    from experiments.workbench import Machine
 
 STORE_NAME = "mlflow.db"
 ARTIFACTS_NAME = "mlartifacts"
@@ -400,7 +400,7 @@ def serve_ui(results_folder: Path, port: int) -> None:
 def machine_for(sweep: SweepSpec, data_folder: Path | None) -> Machine:
     """Where the sweep's trials run, from its resources and execution settings."""
     from experiments.energy import carbon_intensity
-    from experiments.workbench import Machine
+    from experiments.machine import Machine
 
     if sweep.energy.region is not None:
         carbon_intensity(sweep.energy.region)

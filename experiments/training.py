@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch.nn import functional
 from experiments.images import ImageBatches
 from experiments.ranks import Ranks
 from experiments.spec import TrialSpec
-from experiments.training_state import Continuation, Stateful, TrainingState
+from experiments.training_state import Continuation, Stateful, Training, TrainingState
 
 # A run whose loss exceeds this many times the loss of guessing has diverged. Assumed: healthy runs
 # here stayed below 3, and a run past 20 never came back.
@@ -25,20 +24,6 @@ DIVERGED_LOSS_FACTOR = 20.0
 GPU_STEPS_BETWEEN_CHECKS = 20
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
-
-
-@dataclass
-class Training:
-    """How a training ended, and what it saw on the way."""
-
-    status: str
-    reason: str
-    n_steps: int
-    n_examples: int
-    curve: list[dict[str, Any]] = field(default_factory=list)
-    best_weights: dict[str, Tensor] | None = None
-    best_point: dict[str, Any] | None = None
-    n_validation_passes: int = 0
 
 
 def train(

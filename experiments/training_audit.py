@@ -13,8 +13,9 @@ import numpy as np
 
 from experiments.conditions import Audited
 from experiments.energy import EnergyAccount
+from experiments.machine import Machine
 from experiments.spec import TrialSpec
-from experiments.workbench import Machine, Workbench, open_dataset
+from experiments.workbench import Workbench, open_dataset
 
 FEW_STEPS, MORE_STEPS = 1, 3
 

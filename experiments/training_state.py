@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from experiments.images import ImageBatches
-    from experiments.training import Training
 
 State = dict[str, Any]
 
@@ -50,6 +49,20 @@ class Continuation(Protocol):
 
     def ended(self, take: Callable[[], State]) -> None:
         """Keep the state at the end, from which the trial's later parts follow."""
+
+
+@dataclass
+class Training:
+    """How a training ended, and what it saw on the way."""
+
+    status: str
+    reason: str
+    n_steps: int
+    n_examples: int
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    best_weights: dict[str, Tensor] | None = None
+    best_point: dict[str, Any] | None = None
+    n_validation_passes: int = 0
 
 
 @dataclass

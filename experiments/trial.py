@@ -29,11 +29,13 @@ from experiments.device import Device, find_device
 from experiments.energy import EnergyAccount, EnergyReading, carbon_intensity, ensure_meter
 from experiments.kept_models import pack_model
 from experiments.ledger import Ledger, Phase
-from experiments.ranks import Ranks, Team, check_ranks, together
+from experiments.machine import Machine
+from experiments.ranks import Ranks, check_ranks
 from experiments.spec import SPEC_VERSION, TrialSpec
 from experiments.sweep import SweepSpec
+from experiments.team import Team, together
 from experiments.training_state import CheckpointMismatchError
-from experiments.workbench import Machine, TrainedModel, Workbench, open_dataset, shifted_test
+from experiments.workbench import TrainedModel, Workbench, open_dataset, shifted_test
 
 if TYPE_CHECKING:
     from experiments.data import Dataset
@@ -225,7 +227,7 @@ def _set_up(spec: TrialSpec, machine: Machine) -> tuple[Device, Dataset, Techniq
 def _run_together(technique: Technique, workbench: Workbench, team: Team) -> TrainedModel:
     """Run a technique, with further processes if the trial is to have them."""
     content = workbench.journal.content if workbench.journal is not None else None
-    with together(workbench.spec, workbench.machine, workbench.ledger, content, team):
+    with together(run_rank, workbench.spec, workbench.machine, workbench.ledger, content, team):
         return technique.run(dataclasses.replace(workbench, ranks=team.ranks))
 
 

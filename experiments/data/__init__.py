@@ -2,7 +2,8 @@
 
 from experiments.data.cache import default_cache_folder, default_data_folder
 from experiments.data.catalogue import DATASET_NAMES, check_dataset, describe_dataset, load_dataset
-from experiments.data.dataset import ArrayExamples, Dataset, DatasetInfo, Examples, dataset_from_arrays
+from experiments.data.dataset import Dataset, DatasetInfo, dataset_from_arrays
+from experiments.data.examples import ArrayExamples, Examples
 from experiments.data.identity import fingerprint
 from experiments.data.shift import ShiftedExamples
 from experiments.data.subsets import nested_subset

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from experiments.data.cache import cached_arrays, content_hash
 from experiments.data.cifar_pickle import read_cifar_pickle
-from experiments.data.dataset import ArrayExamples, Dataset, DatasetInfo
+from experiments.data.dataset import Dataset, DatasetInfo
 from experiments.data.download import fetch_by_torchvision
+from experiments.data.examples import ArrayExamples
 from experiments.data.request import Request
 from experiments.data.subsets import stratified_split
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.data.cache import cached_arrays
-from experiments.data.dataset import ArrayExamples, Dataset, DatasetInfo
+from experiments.data.dataset import Dataset, DatasetInfo
+from experiments.data.examples import ArrayExamples
 from experiments.data.randomness import random_bits, stream_key
 from experiments.data.request import Request
 

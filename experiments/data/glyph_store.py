@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.data.cache import node_lock, writing
-from experiments.data.dataset import Images, Labels, checked_indices
+from experiments.data.examples import Images, Labels, checked_indices
 
 # Indices that share a lock: as many processes as there are blocks can draw at once.
 BLOCK = 65_536

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.data.cache import cached_arrays
-from experiments.data.dataset import Dataset, DatasetInfo, Images
+from experiments.data.dataset import Dataset, DatasetInfo
+from experiments.data.examples import Images
 from experiments.data.glyph_atlas import LETTERS, atlas_key, draw_atlas, font_paths
 from experiments.data.glyph_looks import RENDER_VERSION, glyph_labels
 from experiments.data.glyph_render import render_glyphs

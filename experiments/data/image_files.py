@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.data.dataset import Images, Labels, checked_indices
+from experiments.data.examples import Images, Labels, checked_indices
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage

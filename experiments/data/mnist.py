@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.data.cache import cached_arrays, content_hash
-from experiments.data.dataset import ArrayExamples, Dataset, DatasetInfo
+from experiments.data.dataset import Dataset, DatasetInfo
 from experiments.data.download import fetch_by_torchvision
+from experiments.data.examples import ArrayExamples
 from experiments.data.idx import idx_shape, read_idx
 from experiments.data.request import Request
 from experiments.data.subsets import stratified_split

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.data.dataset import Dataset, DatasetInfo, Examples
+from experiments.data.dataset import Dataset, DatasetInfo
+from experiments.data.examples import Examples
 from experiments.data.request import Request
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.data.dataset import Examples, Images, Labels, checked_indices
+from experiments.data.examples import Examples, Images, Labels, checked_indices
 from experiments.data.randomness import random_bits, random_normals, stream_key
 
 CORRUPTIONS = ("rotation", "blur", "noise", "contrast")

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from experiments.data import DatasetInfo
+    from experiments.machine import Machine
     from experiments.spec import TrialSpec
-    from experiments.workbench import Machine
 
 DEPTHS = (1, 2, 3, 4)
 WIDTHS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from experiments.data import DatasetInfo
-    from experiments.workbench import Machine
+    from experiments.machine import Machine
 
 
 class ComplexityPenaltyOptions(Options):

@@ -12,12 +12,13 @@ from torch.nn import functional
 
 from experiments.data import DatasetInfo
 from experiments.flops import COUNTING_BATCH, count_flops
+from experiments.machine import Machine
 from experiments.models import check_buildable, model_arguments
 from experiments.spec import TrialSpec
 from experiments.techniques.earlier_training import train_earlier, training_key
 from experiments.techniques.heads import check_head, find_head
 from experiments.techniques.technique import Options, Technique, keep_as_built, read_options
-from experiments.workbench import Machine, TrainedModel, Workbench
+from experiments.workbench import TrainedModel, Workbench
 
 
 class DistillationOptions(Options):

@@ -21,8 +21,8 @@ from experiments.workbench import TrainedModel, Workbench
 
 if TYPE_CHECKING:
     from experiments.data import DatasetInfo
+    from experiments.machine import Machine
     from experiments.spec import TrialSpec
-    from experiments.workbench import Machine
 
 FEATURES: dict[str, type[OrientedGradients | Scattering]] = {
     "oriented-gradients": OrientedGradients,

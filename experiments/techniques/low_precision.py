@@ -15,8 +15,8 @@ from experiments.workbench import TrainedModel, Workbench
 
 if TYPE_CHECKING:
     from experiments.data import DatasetInfo
+    from experiments.machine import Machine
     from experiments.spec import TrialSpec
-    from experiments.workbench import Machine
 
 # As Linux names them: dot products of bf16 pairs in AVX-512, and tiles of AMX.
 PROCESSOR_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})

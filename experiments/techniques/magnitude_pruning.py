@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from experiments.data import DatasetInfo
-    from experiments.workbench import Machine
+    from experiments.machine import Machine
 
 # How often the density is lowered on its gradual way. Zhu and Gupta prune every 100 to 1000 steps of
 # trainings of 10,000 and more, and find that it matters little.

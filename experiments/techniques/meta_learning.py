@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from experiments.data import DatasetInfo, describe_dataset
 from experiments.flops import training_flops_per_example
+from experiments.machine import Machine
 from experiments.mup import parameter_groups
 from experiments.spec import TrialSpec
 from experiments.techniques.earlier_training import train_earlier, training_key
@@ -24,7 +25,7 @@ from experiments.techniques.heads import check_head, find_head, load_body
 from experiments.techniques.source_data import check_source, source_workbench
 from experiments.techniques.technique import Options, Technique, keep_as_built, read_options
 from experiments.training import Training, make_optimizer
-from experiments.workbench import Machine, TrainedModel, Workbench
+from experiments.workbench import TrainedModel, Workbench
 
 
 class MetaLearningOptions(Options):

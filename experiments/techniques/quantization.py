@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from experiments.data import DatasetInfo
-    from experiments.workbench import Machine
+    from experiments.machine import Machine
 
 
 class QuantizationOptions(Options):

@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from experiments.data import ArrayExamples, Dataset, DatasetInfo, check_dataset, describe_dataset, nested_subset
 from experiments.data.dataset import channel_statistics
+from experiments.machine import Machine
 from experiments.spec import TrialSpec
-from experiments.workbench import Machine, Workbench, open_dataset
+from experiments.workbench import Workbench, open_dataset
 
 # Enough to see on the training curve that something is learnt; nothing is chosen on them.
 VALIDATION_EXAMPLES = 500

@@ -20,7 +20,7 @@ from experiments.workbench import TrainedModel, Workbench
 
 if TYPE_CHECKING:
     from experiments.data import DatasetInfo
-    from experiments.workbench import Machine
+    from experiments.machine import Machine
 
 # Families in which channels run through additions from block to block, so that a channel is cut from all at once.
 CHANNELS = ("resnet", "convnext")

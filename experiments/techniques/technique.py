@@ -13,7 +13,8 @@ from experiments.spec import Strict, TrialSpec
 
 if TYPE_CHECKING:
     from experiments.data import DatasetInfo
-    from experiments.workbench import Machine, TrainedModel, Workbench
+    from experiments.machine import Machine
+    from experiments.workbench import TrainedModel, Workbench
 
 
 class Options(Strict):

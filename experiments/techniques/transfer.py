@@ -8,12 +8,13 @@ from typing import Literal
 from pydantic import Field
 
 from experiments.data import DatasetInfo
+from experiments.machine import Machine
 from experiments.spec import TrialSpec
 from experiments.techniques.earlier_training import train_earlier, training_key
 from experiments.techniques.heads import HEAD_PREFIX, check_head, load_body
 from experiments.techniques.source_data import check_source, source_workbench
 from experiments.techniques.technique import Options, Technique, keep_as_built, read_options
-from experiments.workbench import Machine, TrainedModel, Workbench
+from experiments.workbench import TrainedModel, Workbench
 
 
 class TransferOptions(Options):

@@ -1,7 +1,8 @@
 """Efficiency guarded like behaviour: tonight's sweep against a kept one, trial by trial, and drift over many nights."""
 
 from scaling.guard.drift import Drift, measure_drift
-from scaling.guard.night import Finding, Kind, Night, NightSetting, judge_night
+from scaling.guard.finding import Finding, Kind
+from scaling.guard.night import Night, NightSetting, judge_night
 from scaling.guard.pairs import PAIR_KEYS, Pairs, pair_trials
 from scaling.guard.power import SeedNoise, Share, failing_nights, measure_seed_noise
 

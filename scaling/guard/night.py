@@ -10,17 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scaling.compare.gain import Estimate, Verdict
-from scaling.fit import finite
+from scaling.guard.finding import Finding, Kind
 from scaling.guard.pairs import BASE, TONIGHT, Pairs, SeedGrid
 from scaling.guard.ratio import LogGain, gain_at_equal_error, mean_gain
-from scaling.guard.words import finding_sentence
 from scaling.laws.base import Array
 
 STRICT_COSTS = ("train_flops_counted", "train_flops", "inference_flops", "n_params")
@@ -31,13 +29,6 @@ ERRORS = ("test_loss", "test_error")
 FRONTIER_COSTS = ("train_flops", "energy_joules", "wall_seconds")
 # Results that must agree to the last bit before a night may say that nothing has changed.
 RESULTS = ("test_loss", "test_error", "validation_loss", "validation_error", "shift_error")
-
-
-class Kind(Enum):
-    """What a finding compares."""
-
-    FRONTIER = "cost at equal error"
-    PRICE = "cost of the same trial"
 
 
 @dataclass(frozen=True)
@@ -70,54 +61,6 @@ class NightSetting:
         Only a loss fails one, so that a tail counts; shares that add up hold whatever the findings have in common.
         """
         return 1 - 2 * self.false_alarms / max(1, chances)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One cost of one technique tonight.
-
-    Attributes:
-        technique, cost: What is compared.
-        error: Error that is held equal; empty where trials are compared as they are.
-        kind: Cost at equal error, or cost of the same trial.
-        gates: Whether a loss here fails the night.
-        verdict: What the interval says.
-        gain: Above 1 the baseline needs more; None where there is no number.
-        level: Of the interval.
-        margin: Beyond which a gain makes a difference.
-        reason: Why there is no number.
-    """
-
-    technique: str
-    cost: str
-    error: str
-    kind: Kind
-    gates: bool
-    verdict: Verdict
-    gain: Estimate | None
-    level: float
-    margin: float
-    reason: str = ""
-    standard_error: float | None = None
-
-    @property
-    def is_regression(self) -> bool:
-        """Whether this fails the night."""
-        return self.gates and self.verdict is Verdict.COSTS_MORE
-
-    @property
-    def sentence(self) -> str:
-        """The finding in words."""
-        return finding_sentence(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        return {
-            "technique": self.technique, "cost": self.cost, "error": self.error or None,
-            "kind": self.kind.name.lower(), "gates": self.gates, "status": self.verdict.name.lower(),
-            "gain": None if self.gain is None else self.gain.to_dict(), "level": self.level, "margin": self.margin,
-            "standard_error": finite(self.standard_error), "reason": self.reason or None, "sentence": self.sentence,
-        }  # fmt: skip
 
 
 @dataclass(frozen=True)

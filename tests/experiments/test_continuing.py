@@ -13,9 +13,9 @@ import torch
 
 from cluster.checkpoints import CheckpointFolder, OwnCheckpoints, Spent
 from experiments import continuing
+from experiments.machine import Machine
 from experiments.spec import TrialSpec
 from experiments.trial import run_trial
-from experiments.workbench import Machine
 
 ROOT = Path(__file__).parents[2]
 # What a trial found and what it took in FLOP; the rest of its row are times, joules, and what follows from them.

@@ -10,10 +10,10 @@ import torch
 from cluster.models import model_path
 from experiments.data import load_dataset
 from experiments.kept_models import load_model
+from experiments.machine import Machine
 from experiments.spec import TrialSpec
 from experiments.sweep import parse_sweep
 from experiments.trial import run_trial
-from experiments.workbench import Machine
 
 KEPT = [
     ("baseline", {}, {}),

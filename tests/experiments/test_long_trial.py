@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from experiments.machine import Machine
 from experiments.spec import TrialSpec
 from experiments.trial import run_trial
-from experiments.workbench import Machine
 
 ROOT = Path(__file__).parents[2]
 SWEEP = """

@@ -18,6 +18,7 @@ import experiments.workbench
 from cluster.records import read_records, write_record
 from experiments.baseline import make_baseline
 from experiments.conditions import make_conditions, save_conditions
+from experiments.machine import Machine
 from experiments.nightly import judge
 from experiments.nightly_command import SHIPPED_SWEEP
 from experiments.reference_kernel import KernelSample, KernelTiming
@@ -25,7 +26,6 @@ from experiments.results import TRIALS_FOLDER, save_sweep
 from experiments.sweep import parse_sweep
 from experiments.training_audit import audit_trials
 from experiments.trial import run_trial
-from experiments.workbench import Machine
 
 pytestmark = pytest.mark.slow
 MACHINE = Machine(device="cpu", threads=1)

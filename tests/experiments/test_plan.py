@@ -3,6 +3,7 @@
 import pytest
 
 from experiments.flops import count_family
+from experiments.machine import Machine
 from experiments.plan import (
     Calibration,
     ShapeCost,
@@ -15,7 +16,6 @@ from experiments.plan import (
 )
 from experiments.sweep import parse_sweep
 from experiments.trial import run_trial
-from experiments.workbench import Machine
 
 MACHINE = Machine(device="cpu")
 

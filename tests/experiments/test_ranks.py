@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from experiments.machine import Machine
 from experiments.ranks import Ranks, check_ranks
 from experiments.spec import TrialSpec
 from experiments.sweep import parse_sweep
 from experiments.trial import run_trial
-from experiments.workbench import Machine
 
 # Sums over parts are taken in another order than over the whole.
 CLOSE = 2e-4

@@ -8,11 +8,11 @@ import torch
 
 import experiments.workbench
 from cluster.records import read_records, write_record
+from experiments.machine import Machine
 from experiments.reproducing import compare_records
 from experiments.results import TRIALS_FOLDER, save_sweep
 from experiments.sweep import parse_sweep
 from experiments.trial import run_trial
-from experiments.workbench import Machine
 
 SWEEP = parse_sweep({
     "name": "twice", "dataset": "digits", "family": "mlp",

@@ -10,9 +10,10 @@ import torch
 
 from experiments.evaluation import evaluate, measure_latency
 from experiments.flops import count_family
+from experiments.machine import Machine
 from experiments.spec import TrialSpec
 from experiments.trial import run_payload, run_trial
-from experiments.workbench import Machine, TrainedModel
+from experiments.workbench import TrainedModel
 from scaling.runs import COLUMNS, from_rows
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +84,7 @@ def test_burden_utilisation_and_carbon_follow_from_what_was_measured(record):
 def test_the_same_spec_gives_the_same_record_in_another_process(record):
     """On a CPU with one thread, to the last bit, timings aside."""
     program = (
-        "import json, sys; from experiments.trial import run_payload; from experiments.workbench import Machine\n"
+        "import json, sys; from experiments.trial import run_payload; from experiments.machine import Machine\n"
         "print(json.dumps(run_payload(json.loads(sys.argv[1]), machine=Machine(region='FRA'), sweep='test')))"
     )
     payload = json.dumps({"spec": record["spec"]})

@@ -7,8 +7,9 @@ import pytest
 from experiments.data import load_dataset
 from experiments.device import Device
 from experiments.ledger import Ledger
+from experiments.machine import Machine
 from experiments.spec import TrialSpec
-from experiments.workbench import Machine, Workbench
+from experiments.workbench import Workbench
 
 WIDTHS = {"mlp": 8, "resnet": 2, "convnext": 2, "vit": 16, "mixer": 4}
 SHORT = {

@@ -6,10 +6,10 @@ import pytest
 
 from experiments.data import describe_dataset
 from experiments.flops import count_family
+from experiments.machine import Machine
 from experiments.spec import TrialSpec
 from experiments.techniques.architecture_search import check, find_candidates, trainings
 from experiments.trial import run_trial
-from experiments.workbench import Machine
 
 IMAGES = {"height": 8, "image_width": 8, "channels": 1, "n_classes": 10}
 INFO = describe_dataset("digits", data_folder=None)

@@ -10,6 +10,7 @@ from torch import nn
 
 from experiments.data import describe_dataset
 from experiments.flops import count_family
+from experiments.machine import Machine
 from experiments.models import FAMILIES, build_model
 from experiments.spec import TrialSpec
 from experiments.techniques.complexity_penalty import (
@@ -22,7 +23,6 @@ from experiments.techniques.complexity_penalty import (
 from experiments.techniques.masks import prunable_weights
 from experiments.techniques.units import find_units
 from experiments.trial import run_trial
-from experiments.workbench import Machine
 
 SHAPE = {"height": 8, "image_width": 8, "channels": 1, "n_classes": 10}
 TECHNIQUE = {"technique": "complexity-penalty"}

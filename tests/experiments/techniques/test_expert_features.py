@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from experiments.data import describe_dataset
+from experiments.machine import Machine
 from experiments.spec import TrialSpec
 from experiments.techniques import expert_features
 from experiments.techniques.fixed_features import OrientedGradients, Scattering, Standardise
 from experiments.trial import run_trial
-from experiments.workbench import Machine
 
 
 def spec(**changes):

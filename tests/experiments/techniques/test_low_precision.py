@@ -3,10 +3,10 @@
 import pytest
 
 from experiments.data import describe_dataset
+from experiments.machine import Machine
 from experiments.spec import TrialSpec
 from experiments.techniques import low_precision
 from experiments.trial import run_trial
-from experiments.workbench import Machine
 
 
 def spec(**changes):

@@ -7,13 +7,13 @@ import torch
 
 from experiments.data import describe_dataset
 from experiments.flops import flops_by_layer
+from experiments.machine import Machine
 from experiments.models import FAMILIES
 from experiments.spec import TrialSpec
 from experiments.techniques.magnitude_pruning import check, gradual_density, magnitude_pruning, trainings
 from experiments.techniques.masks import prunable_weights
 from experiments.training import count_steps
 from experiments.trial import run_trial
-from experiments.workbench import Machine
 
 TECHNIQUE = {"technique": "magnitude-pruning"}
 

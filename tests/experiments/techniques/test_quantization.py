@@ -8,11 +8,11 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from experiments.data import describe_dataset
+from experiments.machine import Machine
 from experiments.spec import TrialSpec
 from experiments.techniques import quantization
 from experiments.techniques.eight_bit import UnfoldedConvolution, convert_to_int8, round_while_training, stored_bytes
 from experiments.trial import run_trial
-from experiments.workbench import Machine
 
 
 def spec(**changes):

@@ -9,13 +9,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.data import describe_dataset
 from experiments.flops import count_family, inference_flops_per_example
+from experiments.machine import Machine
 from experiments.models import FAMILIES, build_model, count_parameters
 from experiments.spec import TrialSpec
 from experiments.techniques.structured_pruning import check, prune, structured_pruning, trainings
 from experiments.techniques.units import find_units
 from experiments.training import count_steps
 from experiments.trial import run_trial
-from experiments.workbench import Machine
 
 SHAPE = {"height": 8, "image_width": 8, "channels": 1, "n_classes": 10}
 IMAGES = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
