@@ -86,7 +86,9 @@ class SweepProgress:
         error = row.get("test_error")
         if error is not None and (self._best is None or error < self._best):
             self._best = error
-        self._show()
+        # The worker that is free now takes the next trial at once; a line says what runs then.
+        if self._bar is not None or len(self._done) + len(self._running) >= len(self._seconds):
+            self._show()
 
     def line(self) -> str:
         """One line that says where the sweep stands."""

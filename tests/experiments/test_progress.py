@@ -53,12 +53,17 @@ def test_a_log_gets_a_line_every_ten_seconds_and_one_at_the_end():
     """No bar where there is no terminal, and not a line per trial."""
     shown, output, clock = progress()
     with shown:
-        for trial, now in zip("abcd", (1.0, 11.0, 12.0, 13.0), strict=True):
+        shown.started("a")
+        shown.started("b")
+        for trial, following, now in zip("abcd", ("c", "d", None, None), (1.0, 11.0, 12.0, 13.0), strict=True):
             clock.now = now
             shown.finished(record(trial))
+            if following:
+                shown.started(following)
 
     lines = output.getvalue().splitlines()
-    assert [line.split(",")[0] for line in lines] == ["2 of 4 trials", "4 of 4 trials"]
+    # Not one running: the worker that was free had the next trial at once.
+    assert [line.split(", ")[:2] for line in lines] == [["2 of 4 trials", "2 running"], ["4 of 4 trials", "0 running"]]
 
 
 def test_what_did_not_finish_is_counted():
