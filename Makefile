@@ -4,7 +4,7 @@ SWEEP ?= experiments/sweeps/digits.yaml
 RESULTS ?= results
 BIN := .venv/bin
 
-.PHONY: help install sweep plan fit report runs ui test test-faults lint types format docs nightly nightly-speed clean
+.PHONY: help install system-packages sweep plan fit report runs ui test test-faults lint types format docs nightly nightly-speed clean
 .PHONY: cluster-up submit cluster-ui cluster-down
 
 help:  ## Say what there is
@@ -18,6 +18,9 @@ install: .venv/installed  ## Make .venv with the pinned dependencies
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+
+system-packages:  ## Install what tests need beyond pip: a browser, PostgreSQL, Fashion-MNIST (Debian, Ubuntu)
+	@.ci/system-packages
 
 sweep: .venv/installed  ## Run a sweep, fit it, report it (SWEEP=file.yaml)
 	@$(BIN)/ninthpower sweep $(SWEEP) --results $(RESULTS)

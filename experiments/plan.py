@@ -1,97 +1,76 @@
 """What a sweep would cost, said before anything is spent.
 
 Parameters, FLOP and memory are exact or counted on models without weights. Seconds come from a short
-measured calibration on the machine at hand; energy from the node's meter during it.
+measured calibration on the machine at hand; energy from the node's meter during it. What trials share, such as a
+teacher, is charged to each of them, and computed once: FLOP are said both ways, seconds, energy and money as computed.
 """
 
 from __future__ import annotations
 
-import itertools
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from scipy.optimize import nnls
 
-from experiments.data import DatasetInfo, check_dataset, describe_dataset
-from experiments.energy import EnergyAccount
-from experiments.flops import training_flops_per_example
+from experiments.data import DatasetInfo, check_dataset
 from experiments.machine import Machine
-from experiments.models import build_model, check_buildable, count_parameters, model_arguments
+from experiments.models import check_buildable
 from experiments.ranks import check_ranks
 from experiments.spec import TrialSpec
+from experiments.step_costs import (
+    Calibration,
+    Shape,
+    ShapeCost,
+    dataset_infos,
+    shape_arguments,
+    shape_costs,
+    shape_of,
+)
 from experiments.sweep import SweepSpec
-from experiments.techniques import Technique, check_options, find_technique
-from experiments.training import count_steps, make_optimizer
+from experiments.techniques import Earlier, Technique, check_options, find_technique
+from experiments.training import count_steps
 from experiments.wording import bytes_text
-from scaling.progress import Progress, silent
 
-# Bytes per parameter while training with AdamW in fp32: weight, gradient, two moments.
-TRAINING_BYTES_PER_PARAMETER = 16
-# A process with torch, timm and its caches. Measured: 350 to 450 MiB.
-PROCESS_BYTES = 450 * 2**20
-CALIBRATED_SHAPES = 6
-CALIBRATION_SECONDS = 0.3
+# What a processor computes where nothing was measured; only the order of trials hangs on it [FLOP/s]. Assumed.
+GUESSED_FLOPS_PER_SECOND = 2e10
 # Time of a trial beside its steps: reading data, building and counting the model, writing the
 # record. Measured: 0.1 to 0.3 s.
 TRIAL_OVERHEAD_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What decides the cost of one step."""
-
-    dataset: str
-    family: str
-    width: int
-    depth: int
-    batch_size: int
-
-
-@dataclass(frozen=True)
-class ShapeCost:
-    """The cost of one step of a shape: exact counts on a model without weights."""
-
-    n_params: int
-    flops_per_example: float
-    memory_bytes: int
+# Time of a sweep beside its trials, which the lines of a plan leave out. Measured on two cores: Ray, its workers'
+# imports and MLflow 10 s, then the fits and the report of 162 trials 7 s.
+SWEEP_OVERHEAD_SECONDS = 17.0
 
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """One trial and what it is expected to cost; seconds are for one worker."""
+    """One trial and what it is expected to cost.
+
+    Attributes:
+        spec: The trial.
+        cost: Of a step of its model.
+        n_steps: Steps of its own training.
+        flops: What it is charged for, what it shares with others included [FLOP].
+        flops_here: What is computed when it runs: what it shares only if it is the first to need it [FLOP].
+        seconds: How long that takes one worker [s].
+        done: Whether it has its record already.
+    """
 
     spec: TrialSpec
     cost: ShapeCost
     n_steps: int
     flops: float
+    flops_here: float
     seconds: float
     done: bool
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How fast this machine takes steps, and what it draws meanwhile.
-
-    The time of a step is ``fixed + per_layer x depth + per_flop x FLOP``, fitted per family with
-    coefficients that are not negative.
-    """
-
-    coefficients: Mapping[str, tuple[float, float, float]]
-    watts: float | None
-
-    def step_seconds(self, shape: Shape, cost: ShapeCost) -> float:
-        """Expected duration of one training step [s]."""
-        fixed, per_layer, per_flop = self.coefficients[shape.family]
-        return fixed + per_layer * shape.depth + per_flop * cost.flops_per_example * shape.batch_size
-
-
-@dataclass(frozen=True)
 class PlanLine:
-    """Totals over some of the trials; seconds are wall time over all workers."""
+    """Totals over some of the trials; seconds are wall time over all workers.
+
+    `flops` is what all trials are charged for; what is left is what the machine has yet to compute, where that which
+    trials share counts once.
+    """
 
     name: str
     n_trials: int
@@ -115,7 +94,7 @@ def check_sweep(sweep: SweepSpec, machine: Machine) -> None:
     trials = sweep.trials()
     for dataset in dict.fromkeys(spec.dataset for spec in trials):
         check_dataset(dataset, data_folder=machine.data_folder)
-    infos = _infos(trials, machine)
+    infos = dataset_infos(trials, machine)
     for spec in trials:
         info = infos[spec.dataset]
         if not info.n_classes <= spec.n_train <= info.n_train:
@@ -131,12 +110,12 @@ def check_sweep(sweep: SweepSpec, machine: Machine) -> None:
         if sweep.tracking.models != "none":
             _check_kept(technique, spec, sweep.tracking.models)
     for shape in dict.fromkeys(map(shape_of, trials)):
-        check_buildable(shape.family, **_arguments(shape, infos[shape.dataset]))
+        check_buildable(shape.family, **shape_arguments(shape, infos[shape.dataset]))
     for family, dataset, depth, width in dict.fromkeys(
         (spec.family, spec.dataset, spec.depth, spec.base_width) for spec in trials
     ):
         try:
-            check_buildable(family, **_arguments(Shape(dataset, family, width, depth, 1), infos[dataset]))
+            check_buildable(family, **shape_arguments(Shape(dataset, family, width, depth, 1), infos[dataset]))
         except ValueError as error:
             raise ValueError(f"base_width is {width}, at which the learning rate is defined, but {error}") from None
 
@@ -192,22 +171,58 @@ def _memory_bytes(machine: Machine) -> tuple[int, str]:
 def plan_trials(
     sweep: SweepSpec, machine: Machine, *, done: Iterable[str] = (), calibration: Calibration | None = None
 ) -> list[PlannedTrial]:
-    """Count what each trial will cost. Without a calibration the seconds are a rough guess for ordering."""
-    finished = set(done)
-    trials = sweep.trials()
-    trainings = [tuple(find_technique(spec.technique).trainings(spec)) for spec in trials]
-    every = [training for spec, parts in zip(trials, trainings, strict=True) for training in (spec, *parts)]
-    costs, infos = shape_costs(every, machine), _infos(every, machine)
+    """Count what each trial will cost, on one node. Without a calibration the seconds are a rough guess for ordering.
+
+    What a trial that is done has shared is taken to be on the node still.
+    """
+    finished, trials = set(done), sweep.trials()
+    infos = dataset_infos(trials, machine)
+    works = [_work_of(spec, infos[spec.dataset]) for spec in trials]
+    costs = shape_costs([part for spec, work in zip(trials, works, strict=True) for part in (spec, *work.all)], machine)
+    made = {work.key for spec, work in zip(trials, works, strict=True) if spec.trial_id in finished}
     planned = []
-    for spec, parts in zip(trials, trainings, strict=True):
-        cost, step = costs[shape_of(spec)], _step_seconds(shape_of(spec), costs, calibration)
-        flops = sum(_training_flops(part, costs) for part in parts)
-        training = sum(count_steps(part) * _step_seconds(shape_of(part), costs, calibration) for part in parts)
-        # Looking at an example costs about a third of learning from it.
-        looks = spec.validation_passes * infos[spec.dataset].n_validation + 2 * infos[spec.dataset].n_test
-        seconds = TRIAL_OVERHEAD_SECONDS + training + step * looks / shape_of(spec).batch_size / 3
-        planned.append(PlannedTrial(spec, cost, count_steps(spec), flops, seconds, spec.trial_id in finished))
+    for spec, work in zip(trials, works, strict=True):
+        makes = work.key not in made and spec.trial_id not in finished
+        made |= {work.key} if makes else set()
+        parts = work.all if makes else work.own
+        flops, here = (work.beside + sum(_training_flops(part, costs) for part in some) for some in (work.all, parts))
+        seconds = TRIAL_OVERHEAD_SECONDS + work.beside / GUESSED_FLOPS_PER_SECOND
+        seconds += sum(count_steps(part) * _step_seconds(shape_of(part), costs, calibration) for part in parts)
+        if work.own:
+            seconds += _looking_seconds(spec, infos[spec.dataset], _step_seconds(shape_of(spec), costs, calibration))
+        is_done = spec.trial_id in finished
+        planned.append(PlannedTrial(spec, costs[shape_of(spec)], count_steps(spec), flops, here, seconds, is_done))
     return planned
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a trial takes: trainings of its own, those that a node makes once, and FLOP beside them."""
+
+    own: Sequence[TrialSpec]
+    earlier: Earlier | None
+    beside: float
+
+    @property
+    def key(self) -> str:
+        """By what it is shared; empty where nothing is."""
+        return self.earlier.key if self.earlier else ""
+
+    @property
+    def all(self) -> list[TrialSpec]:
+        """Every training that the trial is charged for."""
+        return [*self.own, *(self.earlier.trainings if self.earlier else ())]
+
+
+def _work_of(spec: TrialSpec, info: DatasetInfo) -> _Work:
+    technique = find_technique(spec.technique)
+    return _Work(technique.trainings(spec), technique.earlier(spec, info), technique.flops_beside(spec, info))
+
+
+def _looking_seconds(spec: TrialSpec, info: DatasetInfo, step_seconds: float) -> float:
+    """Time of the passes over validation and test: looking at an example costs about a third of learning from it."""
+    looks = spec.validation_passes * info.n_validation + 2 * info.n_test
+    return step_seconds * looks / shape_of(spec).batch_size / 3
 
 
 def _training_flops(spec: TrialSpec, costs: Mapping[Shape, ShapeCost]) -> float:
@@ -220,40 +235,7 @@ def _step_seconds(shape: Shape, costs: Mapping[Shape, ShapeCost], calibration: C
     cost = costs[shape]
     if calibration and shape.family in calibration.coefficients:
         return calibration.step_seconds(shape, cost)
-    return 1e-3 * (1 + shape.depth) + cost.flops_per_example * shape.batch_size / 2e10
-
-
-def shape_of(spec: TrialSpec) -> Shape:
-    """The shape that a trial's steps have."""
-    return Shape(spec.dataset, spec.family, spec.width, spec.depth, min(spec.batch_size, spec.n_train))
-
-
-def shape_costs(trials: Sequence[TrialSpec], machine: Machine) -> dict[Shape, ShapeCost]:
-    """Count parameters, FLOP and memory of every shape, on models without weights."""
-    infos = _infos(trials, machine)
-    return {shape: _cost(shape, infos[shape.dataset]) for shape in dict.fromkeys(map(shape_of, trials))}
-
-
-def calibrate(trials: Sequence[TrialSpec], machine: Machine, progress: Progress = silent) -> Calibration:
-    """Time a few steps of the smallest, the largest and some shapes between, family by family."""
-    torch.set_num_threads(machine.threads)
-    costs = shape_costs(trials, machine)
-    infos = _infos(trials, machine)
-    coefficients: dict[str, tuple[float, float, float]] = {}
-    began = time.perf_counter()
-    with EnergyAccount() as account:
-        families = dict.fromkeys(shape.family for shape in costs)
-        spread = {name: _spread([shape for shape in costs if shape.family == name], costs) for name in families}
-        timed, n_all = itertools.count(1), sum(map(len, spread.values()))
-        for family, chosen in spread.items():
-            seconds = []
-            for shape in chosen:
-                seconds.append(_time_step(shape, infos[shape.dataset], trials[0], machine))
-                progress(next(timed), n_all)
-            coefficients[family] = _fit_step_seconds(chosen, seconds, costs)
-        joules = account.read().total_joules
-    watts = None if joules is None else joules / (time.perf_counter() - began)
-    return Calibration(coefficients, watts)
+    return 1e-3 * (1 + shape.depth) + cost.flops_per_example * shape.batch_size / GUESSED_FLOPS_PER_SECOND
 
 
 def summarise(
@@ -288,75 +270,9 @@ def _line(name: str, trials: Sequence[PlannedTrial], sweep: SweepSpec, workers: 
         n_done=len(trials) - len(left),
         n_params=(min(sizes), max(sizes)),
         flops=sum(trial.flops for trial in trials),
-        flops_left=sum(trial.flops for trial in left),
+        flops_left=sum(trial.flops_here for trial in left),
         memory_bytes=max(trial.cost.memory_bytes for trial in trials),
         seconds_left=seconds,
         joules_left=joules,
         money_left=sum(money) if money else None,
     )
-
-
-def _infos(trials: Sequence[TrialSpec], machine: Machine) -> dict[str, DatasetInfo]:
-    names = dict.fromkeys(spec.dataset for spec in trials)
-    return {name: describe_dataset(name, data_folder=machine.data_folder) for name in names}
-
-
-def _arguments(shape: Shape, info: DatasetInfo) -> dict[str, Any]:
-    return model_arguments(info, width=shape.width, depth=shape.depth)
-
-
-def _cost(shape: Shape, info: DatasetInfo) -> ShapeCost:
-    with torch.device("meta"):
-        model = build_model(shape.family, **_arguments(shape, info))
-        images = torch.zeros(shape.batch_size, info.channels, info.height, info.width)
-    saved = 0
-
-    def weigh(tensor: torch.Tensor) -> torch.Tensor:
-        nonlocal saved
-        saved += tensor.numel() * tensor.element_size()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):
-        model(images)
-    n_params = count_parameters(model)
-    flops = training_flops_per_example(model, tuple(images.shape), info.n_classes)
-    memory = PROCESS_BYTES + TRAINING_BYTES_PER_PARAMETER * n_params + saved
-    return ShapeCost(n_params, flops, memory)
-
-
-def _spread(shapes: list[Shape], costs: Mapping[Shape, ShapeCost]) -> list[Shape]:
-    ordered = sorted(shapes, key=lambda shape: costs[shape].flops_per_example * shape.batch_size)
-    places = np.unique(np.linspace(0, len(ordered) - 1, CALIBRATED_SHAPES).round().astype(int))
-    return [ordered[place] for place in places]
-
-
-def _time_step(shape: Shape, info: DatasetInfo, spec: TrialSpec, machine: Machine) -> float:
-    device = "cuda" if machine.device != "cpu" and torch.cuda.is_available() else "cpu"
-    model = build_model(shape.family, **_arguments(shape, info)).to(device).train()
-    optimizer = make_optimizer(spec, [{"params": list(model.parameters()), "lr": 1e-6}])
-    images = torch.zeros(shape.batch_size, info.channels, info.height, info.width, device=device)
-    labels = torch.zeros(shape.batch_size, dtype=torch.int64, device=device)
-    seconds: list[float] = []
-    deadline = time.perf_counter() + CALIBRATION_SECONDS
-    while len(seconds) < 4 or time.perf_counter() < deadline:
-        began = time.perf_counter()
-        loss = torch.nn.functional.cross_entropy(model(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    return float(np.median(seconds[1:]))
-
-
-def _fit_step_seconds(
-    shapes: Sequence[Shape], seconds: Sequence[float], costs: Mapping[Shape, ShapeCost]
-) -> tuple[float, float, float]:
-    """Least squares of relative errors with coefficients that are not negative."""
-    design = np.array([[1.0, shape.depth, costs[shape].flops_per_example * shape.batch_size] for shape in shapes])
-    scale = design.max(axis=0)
-    weights = 1 / np.asarray(seconds)
-    found, _ = nnls(design / scale * weights[:, None], np.ones(len(shapes)))
-    fixed, per_layer, per_flop = (float(value) for value in found / scale)
-    return fixed, per_layer, per_flop

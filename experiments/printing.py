@@ -21,21 +21,22 @@ FRONTIER_ROWS = 20
 
 def print_plan(plan: SweepPlan, console: Console) -> None:
     """Print what a sweep would cost, a line per technique and one for all."""
-    table = Table(title=f"plan of {plan.name}", title_justify="left")
-    for name in (
+    priced = any(line.money_left is not None for line in plan.lines)
+    names = [
         "technique",
         "trials",
         "done",
         "parameters",
-        "FLOP",
-        "FLOP left",
+        "FLOP charged",
+        "FLOP to do",
         "memory of a trial",
         "time left",
-        "energy left",
-        "money left",
-    ):
+    ]
+    table = Table(title=f"plan of {plan.name}", title_justify="left")
+    for name in [*names, "energy left", *(["money left"] if priced else [])]:
         table.add_column(name, justify="left" if name == "technique" else "right", overflow="fold")
     for line in plan.lines:
+        money = "unknown" if line.money_left is None else f"{line.money_left:.2g} {plan.currency}"
         table.add_row(
             line.name,
             str(line.n_trials),
@@ -46,13 +47,21 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
             bytes_text(line.memory_bytes),
             seconds_text(line.seconds_left),
             "unknown" if line.joules_left is None else energy_text(line.joules_left),
-            "no price given" if line.money_left is None else f"{line.money_left:.2g} {plan.currency}",
+            *([money] if priced else []),
         )
     console.print(table)
     console.print(
         f"{plan.workers} trials side by side on {plan.device}; time and energy from "
-        f"{plan.calibration_seconds:.0f} s of measured steps."
+        f"{plan.calibration_seconds:.0f} s of measured steps. Ray's start, the fits and the report take some "
+        f"{plan.overhead_seconds:.0f} s more."
     )
+    if not priced:
+        console.print("No money, as no price is given: --set energy.price_per_hour=0.5 or energy.price_per_kwh=0.3.")
+    if any(trial["flops_here"] < trial["flops"] and not trial["done"] for trial in plan.trials):
+        console.print(
+            "What trials share, such as a teacher, is charged to each of them and made once per machine: FLOP to do, "
+            "time, energy and money count it once."
+        )
 
 
 def print_analysis(analysis: Analysis, folder: Path, console: Console) -> None:

@@ -50,7 +50,18 @@ ARTIFACTS_NAME = "mlartifacts"
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What a sweep would cost on this machine."""
+    """What a sweep would cost on this machine.
+
+    Attributes:
+        name: Of the sweep.
+        lines: Totals, per technique and in all.
+        workers: Trials side by side.
+        device: The processor.
+        calibration_seconds: How long steps were measured [s].
+        currency: Of the money.
+        overhead_seconds: About what Ray's start, the fits and the report take beside the trials [s].
+        trials: Each trial as plain data.
+    """
 
     name: str
     lines: tuple[PlanLine, ...]
@@ -58,6 +69,7 @@ class SweepPlan:
     device: str
     calibration_seconds: float
     currency: str
+    overhead_seconds: float
     trials: tuple[dict[str, Any], ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,7 +109,8 @@ def plan_sweep(
         ValueError: If a trial of the sweep cannot run, or needs more memory than this machine has.
     """
     from experiments.device import processor_name
-    from experiments.plan import calibrate, check_memory, check_sweep, plan_trials, summarise
+    from experiments.plan import SWEEP_OVERHEAD_SECONDS, check_memory, check_sweep, plan_trials, summarise
+    from experiments.step_costs import calibrate
 
     machine = machine_for(sweep, data_folder)
     check_sweep(sweep, machine)
@@ -110,13 +123,14 @@ def plan_sweep(
     side_by_side = workers or max(1, int((os.cpu_count() or 1) / max(sweep.resources.cpus, 1)))
     lines = summarise(planned, sweep, workers=side_by_side, watts=calibration.watts)
     trials = [
-        {"trial_id": trial.spec.trial_id, "done": trial.done, "flops": trial.flops, "seconds": trial.seconds,
-         "n_params": trial.cost.n_params, "spec": trial.spec.model_dump(mode="json")}
+        {"trial_id": trial.spec.trial_id, "done": trial.done, "flops": trial.flops, "flops_here": trial.flops_here,
+         "seconds": trial.seconds, "n_params": trial.cost.n_params, "spec": trial.spec.model_dump(mode="json")}
         for trial in planned
     ]  # fmt: skip
     return SweepPlan(
-        sweep.name, tuple(lines), side_by_side, processor_name(), seconds, sweep.energy.currency, tuple(trials)
-    )
+        sweep.name, tuple(lines), side_by_side, processor_name(), seconds, sweep.energy.currency,
+        SWEEP_OVERHEAD_SECONDS, tuple(trials),
+    )  # fmt: skip
 
 
 def run_sweep(

@@ -69,7 +69,7 @@ def prepare_worker(sweep: SweepSpec, machine: Machine) -> None:
         OSError: If the node's meter cannot be started.
     """
     from experiments.data import default_cache_folder
-    from experiments.plan import shape_costs
+    from experiments.step_costs import shape_costs
 
     trials = sweep.trials()
     for dataset in dict.fromkeys(trial.dataset for trial in trials):

@@ -1,6 +1,10 @@
-"""The workflows: valid by the schema of their kind, nothing of an event in a shell, no right that is not needed."""
+"""The workflows: valid by the schema of their kind, nothing of an event in a shell, no right that is not needed.
+
+And what CI installs beyond pip, with an apt-get that only writes down what it is asked.
+"""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,3 +68,73 @@ def test_what_runs_is_what_make_runs(path):
 
     assert named
     assert named <= targets
+
+
+def test_ci_does_what_a_person_can_do():
+    """The same targets in the same order in the workflow and in .ci/run; the workflow installs in a step of its own."""
+    lines = re.findall(r"^make ([a-z -]+)", (ROOT / ".ci" / "run").read_text(), flags=re.MULTILINE)
+    asked = [target for line in lines for target in line.split()]
+    (ci,) = [path for path in WORKFLOWS if path.name == "ci.yml"]
+    done = [match for step in steps(ci) for match in re.findall(r"\bmake ([a-z-]+)", step.get("run", ""))]
+
+    assert [target for target in done if target != "install"] == asked
+    assert asked == ["system-packages", "lint", "types", "docs", "sweep", "test"]
+
+
+@pytest.fixture
+def system_packages(tmp_path):
+    """Run .ci/system-packages where there is no browser, and an apt-get that ends as it is told."""
+    for name in ("bash", "env", "mktemp", "rm", "tail", "cat"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+
+    def command(name, script):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+
+    def run(*, user=0, apt="exit 0", browser=False):
+        command("id", f"echo {user}")
+        if browser:
+            command("google-chrome", "exit 0")
+        if apt is not None:
+            command("apt-get", f'echo "$@" >> {tmp_path}/asked; {apt}')
+        done = subprocess.run(
+            [ROOT / ".ci" / "system-packages"], env={"PATH": str(tmp_path), "TMPDIR": str(tmp_path)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        asked = tmp_path / "asked"
+        return done, asked.read_text().splitlines() if asked.exists() else []
+
+    return run
+
+
+def test_what_is_lacking_is_installed_after_the_lists_are_brought_up_to_date(system_packages):
+    """On a bare machine the lists of packages are empty."""
+    done, asked = system_packages()
+
+    assert done.returncode == 0, done.stderr
+    assert ["update" in asked[0], "install" in asked[1]] == [True, True]
+    assert "chromium" in asked[1]
+
+
+def test_a_browser_of_another_maker_will_do(system_packages):
+    """As on GitHub's machines; nothing is asked of apt-get for it."""
+    _, asked = system_packages(browser=True)
+
+    assert not any("chromium" in line for line in asked)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"apt": None}, "there is no apt-get here"),
+        ({"user": 1000}, "this user may not install them"),
+        ({"apt": "echo E: Unable to locate package; exit 100"}, "apt-get failed"),
+    ],
+)
+def test_what_cannot_be_installed_is_said_with_the_remedy(system_packages, settings, reason):
+    """CI ends there instead of passing over the tests."""
+    done, _ = system_packages(**settings)
+
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert "as root: apt-get install chromium" in done.stderr

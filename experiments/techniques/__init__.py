@@ -10,9 +10,9 @@ import difflib
 import importlib
 
 from experiments.spec import TrialSpec
-from experiments.techniques.technique import Options, Technique, keep_as_built, read_options
+from experiments.techniques.technique import Earlier, Options, Technique, keep_as_built, read_options
 
-__all__ = ["TECHNIQUES", "Options", "Technique", "find_technique", "keep_as_built", "read_options"]
+__all__ = ["TECHNIQUES", "Earlier", "Options", "Technique", "find_technique", "keep_as_built", "read_options"]
 
 TECHNIQUES: dict[str, str] = {
     "baseline": "experiments.techniques.baseline:BASELINE",

@@ -5,23 +5,21 @@ from __future__ import annotations
 import dataclasses
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from experiments.data import describe_dataset
 from experiments.flops import FamilyCost, count_family
 from experiments.ledger import Ledger
 from experiments.models import FAMILIES, check_buildable, model_arguments
-from experiments.techniques.technique import Options, Technique, keep_as_built, read_options
+from experiments.techniques.technique import Earlier, Options, Technique, keep_as_built, read_options, shared_key
 from experiments.training import Training
 from experiments.workbench import TrainedModel, Workbench
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from experiments.data import DatasetInfo
     from experiments.machine import Machine
@@ -63,13 +61,10 @@ def architecture_search(workbench: Workbench) -> TrainedModel:
     spec = workbench.spec
     options = read_options(SearchOptions, spec)
     found = find_candidates(spec, workbench.dataset.info)
-    what: dict[str, Any] = {
-        **spec.model_dump(mode="json", exclude={"technique", "technique_options", "family", "width", "depth"}),
-        "eta": options.eta,
-        "candidates": [dataclasses.asdict(one) for one in found],
-    }
     try:
-        kept = workbench.prepare("search", what, lambda bench: _halve(bench, found, options.eta))
+        kept = workbench.prepare(
+            "search", search_key(spec, found, options), lambda bench: _halve(bench, found, options.eta)
+        )
     except SearchEndedError as ended:
         workbench.ledger.charge("search", ended.ledger.phases, elsewhere=False)
         return TrainedModel(workbench.build_model(), ended.training)
@@ -78,6 +73,15 @@ def architecture_search(workbench: Workbench) -> TrainedModel:
     trained = bench.train(bench.build_model(), phase="train")
     extra: dict[str, str | float] = {"found_family": best.family, "found_width": best.width, "found_depth": best.depth}
     return dataclasses.replace(trained, extra=extra, architecture=dataclasses.asdict(best))
+
+
+def search_key(spec: TrialSpec, found: Sequence[Architecture], options: SearchOptions) -> dict[str, Any]:
+    """All that decides the search: the settings but for the trial's own model, the candidates, how they are halved."""
+    return {
+        **spec.model_dump(mode="json", exclude={"technique", "technique_options", "family", "width", "depth"}),
+        "eta": options.eta,
+        "candidates": [dataclasses.asdict(one) for one in found],
+    }
 
 
 def find_candidates(spec: TrialSpec, info: DatasetInfo) -> list[Architecture]:
@@ -202,16 +206,16 @@ def check(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
     find_candidates(spec, info)
 
 
-def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
-    """Each round as often as it has candidates, then the winner; all taken to cost what the trial's own model does."""
+def earlier(spec: TrialSpec, info: DatasetInfo) -> Earlier:
+    """Plan each round as often as it has candidates, all taken to cost what the trial's own model does."""
     options = read_options(SearchOptions, spec)
-    n_candidates = len(find_candidates(spec, describe_dataset(spec.dataset, data_folder=None)))
-    epochs = _first_epochs(spec, n_candidates, options.eta)
+    found = find_candidates(spec, info)
+    epochs = _first_epochs(spec, len(found), options.eta)
     parts = []
-    for n in _rounds(n_candidates, options.eta):
+    for n in _rounds(len(found), options.eta):
         parts += [spec.model_copy(update={"epochs": epochs})] * n
         epochs *= options.eta
-    return [*parts, spec]
+    return Earlier(shared_key("search", search_key(spec, found, options)), parts)
 
 
 ARCHITECTURE_SEARCH = Technique(
@@ -219,7 +223,7 @@ ARCHITECTURE_SEARCH = Technique(
     summary="the best family, width and depth under a limit, by successive halving",
     options=SearchOptions,
     check=check,
-    trainings=trainings,
+    earlier=earlier,
     phases=("search", "train"),
     check_kept=keep_as_built,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,13 +13,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.data import nested_subset
+from experiments.data import DatasetInfo, nested_subset
 from experiments.evaluation import EVALUATION_BATCH
 from experiments.flops import inference_flops_per_example
 from experiments.images import Images
 from experiments.spec import TrialSpec
 from experiments.techniques.earlier_training import Stopped, training_key
-from experiments.techniques.technique import Options, Technique, keep_as_built, read_options
+from experiments.techniques.technique import Earlier, Options, Technique, keep_as_built, read_options, shared_key
 from experiments.training import Training
 from experiments.workbench import TrainedModel, Workbench
 
@@ -46,9 +46,8 @@ def prune_data(workbench: Workbench) -> TrainedModel:
     if options.order == "random":
         scores = np.random.default_rng(spec.seed).random(len(subset))
     else:
-        key = {**training_key(score_spec(spec)), "score_seeds": options.score_seeds}
         try:
-            found = workbench.prepare("score", key, lambda bench: _score(bench, subset, options))
+            found = workbench.prepare("score", scores_key(spec, options), lambda bench: _score(bench, subset, options))
         except Stopped as stopped:
             workbench.ledger.charge("score", stopped.spent, elsewhere=False)
             return TrainedModel(workbench.build_model(), stopped.training)
@@ -129,12 +128,24 @@ def _score(workbench: Workbench, subset: NDArray[np.int64], options: DataPruning
 
 
 def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
-    """Plan the scoring networks, their look at every example included, and the training on what is kept."""
+    """Plan the training on what is kept."""
     options = read_options(DataPruningOptions, spec)
-    n_scored = 0 if options.order == "random" else options.score_seeds
-    n_kept = max(1, round(options.keep * spec.n_train))
+    return [spec_of_kept(spec, max(1, round(options.keep * spec.n_train)), options)]
+
+
+def earlier(spec: TrialSpec, info: DatasetInfo) -> Earlier | None:
+    """Plan the scoring networks, their look at every example included; none where chance decides."""
+    del info
+    options = read_options(DataPruningOptions, spec)
+    if options.order == "random":
+        return None
     scored = score_spec(spec).model_copy(update={"epochs": options.score_epochs + 1 / 3})
-    return [spec_of_kept(spec, n_kept, options)] + [scored] * n_scored
+    return Earlier(shared_key("score", scores_key(spec, options)), [scored] * options.score_seeds)
+
+
+def scores_key(spec: TrialSpec, options: DataPruningOptions) -> dict[str, Any]:
+    """All that decides the scores: the settings of the scoring networks and how many there are."""
+    return {**training_key(score_spec(spec)), "score_seeds": options.score_seeds}
 
 
 DATA_PRUNING = Technique(
@@ -142,6 +153,7 @@ DATA_PRUNING = Technique(
     summary="training on the examples with the most error after short trainings",
     options=DataPruningOptions,
     trainings=trainings,
+    earlier=earlier,
     phases=("score", "train"),
     check_kept=keep_as_built,
 )

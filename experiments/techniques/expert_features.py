@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -16,7 +16,7 @@ from experiments.images import Images, Shuffle
 from experiments.models import count_parameters
 from experiments.techniques.fixed_features import OrientedGradients, Scattering, Standardise
 from experiments.techniques.technique import Options, Technique, read_options
-from experiments.training import Training, train
+from experiments.training import Training, count_steps, train
 from experiments.workbench import TrainedModel, Workbench
 
 if TYPE_CHECKING:
@@ -79,9 +79,8 @@ def expert_features(workbench: Workbench) -> TrainedModel:
     """Compute the features of every example once, and train a linear model on them by the trial's settings."""
     spec, info = workbench.spec, workbench.dataset.info
     options = read_options(ExpertOptions, spec)
-    shape = {"height": info.height, "width": info.width, "channels": info.channels}
-    extractor = FEATURES[options.features](**shape).to(workbench.torch_device).eval()
-    per_image = inference_flops_per_example(_countable(extractor), (info.channels, info.height, info.width))
+    extractor = _extractor(options, info).to(workbench.torch_device).eval()
+    per_image = inference_flops_per_example(_countable(extractor), info.shape)
     with workbench.ledger.phase("features") as entry:
         values, labels = _compute(extractor, workbench.train_images)
         standardise = Standardise(values)
@@ -138,6 +137,25 @@ def _countable(extractor: nn.Module) -> nn.Module:
     return nn.Sequential(extractor, nn.PReLU(device=device))
 
 
+def _extractor(options: ExpertOptions, info: DatasetInfo) -> OrientedGradients | Scattering:
+    return FEATURES[options.features](height=info.height, width=info.width, channels=info.channels)
+
+
+def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
+    """Plan no training of the family's network: there is none."""
+    del spec
+    return []
+
+
+def flops_beside(spec: TrialSpec, info: DatasetInfo) -> float:
+    """Plan the features of every training example, once, and the steps of the linear model on them [FLOP]."""
+    extractor = _extractor(read_options(ExpertOptions, spec), info).eval()
+    per_image = inference_flops_per_example(_countable(extractor), info.shape)
+    linear = nn.Linear(extractor.n_features, info.n_classes)
+    per_example = training_flops_per_example(linear, (2, extractor.n_features), info.n_classes)
+    return spec.n_train * per_image + count_steps(spec) * min(spec.batch_size, spec.n_train) * per_example
+
+
 def check(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
     """Refuse augmentation and images too small for a block of cells.
 
@@ -172,6 +190,8 @@ EXPERT_FEATURES = Technique(
     summary="fixed features that an expert would choose, and a linear model",
     options=ExpertOptions,
     check=check,
+    trainings=trainings,
+    flops_beside=flops_beside,
     phases=("features", "train"),
     check_kept=check_kept,
 )

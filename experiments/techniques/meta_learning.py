@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from experiments.spec import TrialSpec
 from experiments.techniques.earlier_training import train_earlier, training_key
 from experiments.techniques.heads import check_head, find_head, load_body
 from experiments.techniques.source_data import check_source, source_workbench
-from experiments.techniques.technique import Options, Technique, keep_as_built, read_options
+from experiments.techniques.technique import Earlier, Options, Technique, keep_as_built, read_options, shared_key
 from experiments.training import Training, make_optimizer
 from experiments.workbench import TrainedModel, Workbench
 
@@ -70,12 +69,18 @@ def source_spec(spec: TrialSpec) -> TrialSpec:
     return spec.model_copy(update={**plain, "dataset": options.source, "n_train": options.source_train, "epochs": 1})
 
 
-def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
-    """Plan the adaptation and as many examples as all tasks learn from."""
+def earlier(spec: TrialSpec, info: DatasetInfo) -> Earlier:
+    """Plan a training on as many examples as all tasks learn from."""
     options = read_options(MetaLearningOptions, spec)
     n_steps = options.inner_steps + (options.algorithm == "first-order-maml")
     size = {"n_train": options.ways * options.shots, "batch_size": options.ways * options.shots}
-    return [spec, spec.model_copy(update={**size, "epochs": options.meta_steps * n_steps})]
+    alike = spec.model_copy(update={**size, "epochs": options.meta_steps * n_steps})
+    return Earlier(shared_key("meta-train", meta_training_key(source_spec(spec), options, info)), [alike])
+
+
+def meta_training_key(source: TrialSpec, options: MetaLearningOptions, info: DatasetInfo) -> dict[str, Any]:
+    """All that decides the weights: the settings on the source, the options and the shape of the trial's images."""
+    return {**training_key(source), **options.model_dump(), "shape": list(info.shape)}
 
 
 def meta_learn(workbench: Workbench) -> TrainedModel:
@@ -85,7 +90,7 @@ def meta_learn(workbench: Workbench) -> TrainedModel:
     # The head has as many outputs as a task has classes.
     info = dataclasses.replace(bench.dataset.info, n_classes=options.ways)
     bench = dataclasses.replace(bench, dataset=dataclasses.replace(bench.dataset, info=info))
-    key = {**training_key(bench.spec), **options.model_dump(), "shape": list(info.shape)}
+    key = meta_training_key(bench.spec, options, info)
     weights, training = train_earlier(bench, "meta-train", key, lambda own: meta_train(own, options))
     model = workbench.build_model()
     if training.status != "finished":
@@ -223,7 +228,7 @@ META_LEARNING = Technique(
     summary="a start learnt from tasks of other classes, then adaptation",
     options=MetaLearningOptions,
     check=check,
-    trainings=trainings,
+    earlier=earlier,
     phases=("meta-train", "adapt"),
     check_kept=keep_as_built,
 )

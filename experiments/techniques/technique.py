@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -32,6 +33,36 @@ def accept(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
 def one_training(spec: TrialSpec) -> Sequence[TrialSpec]:
     """Plan a single training of the trial itself."""
     return [spec]
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Trainings that come before a trial's own, and that a node makes once for all trials that need them.
+
+    Attributes:
+        key: The same for trials that share them; of `shared_key`.
+        trainings: Trainings whose cost together is about theirs.
+    """
+
+    key: str
+    trainings: Sequence[TrialSpec]
+
+
+def shared_key(phase: str, what: Mapping[str, Any]) -> str:
+    """Name what trials share for the plan, by what `Workbench.prepare` is given for it."""
+    return json.dumps({"phase": phase, **what}, sort_keys=True)
+
+
+def nothing_earlier(spec: TrialSpec, info: DatasetInfo) -> Earlier | None:
+    """Plan nothing that trials share."""
+    del spec, info
+    return None
+
+
+def nothing_beside(spec: TrialSpec, info: DatasetInfo) -> float:
+    """Plan no FLOP beside those of trainings."""
+    del spec, info
+    return 0.0
 
 
 def keep_as_built(spec: TrialSpec) -> None:
@@ -62,7 +93,10 @@ class Technique:
         summary: What it is, in a few words.
         options: Its parameters with their defaults and ranges; None takes any, unchecked.
         check: Raises a `ValueError` with the reason where the technique cannot be applied to a trial.
-        trainings: Trainings whose cost together is about the trial's, for the plan.
+        trainings: For the plan: trainings of the family's networks whose cost together is about what the trial
+            spends for itself alone.
+        earlier: For the plan: what comes before and is made once for all trials that need the same.
+        flops_beside: For the plan: FLOP of anything that is no training of a family's network.
         phases: Names of the phases that it enters.
         data_parallel: Whether several processes may run it together, each coming to the same model by itself.
         check_kept: Raises a `ValueError` with the reason where the model of a trial cannot be kept: it is not a
@@ -74,6 +108,8 @@ class Technique:
     options: type[Options] | None = Options
     check: Callable[[TrialSpec, DatasetInfo, Machine], None] = accept
     trainings: Callable[[TrialSpec], Sequence[TrialSpec]] = one_training
+    earlier: Callable[[TrialSpec, DatasetInfo], Earlier | None] = nothing_earlier
+    flops_beside: Callable[[TrialSpec, DatasetInfo], float] = nothing_beside
     phases: tuple[str, ...] = ("train",)
     data_parallel: bool = False
     check_kept: Callable[[TrialSpec], None] = refuse_to_keep

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -13,7 +13,7 @@ from experiments.spec import TrialSpec
 from experiments.techniques.earlier_training import train_earlier, training_key
 from experiments.techniques.heads import HEAD_PREFIX, check_head, load_body
 from experiments.techniques.source_data import check_source, source_workbench
-from experiments.techniques.technique import Options, Technique, keep_as_built, read_options
+from experiments.techniques.technique import Earlier, Options, Technique, keep_as_built, read_options, shared_key
 from experiments.workbench import TrainedModel, Workbench
 
 
@@ -47,15 +47,28 @@ def check(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
 
 
 def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
-    """Plan the fine-tuning and a training as long as the pre-training on images of the same shape."""
-    return [spec, pretrain_spec(spec).model_copy(update={"dataset": spec.dataset})]
+    """Plan the fine-tuning; that of a head alone, which needs no gradient of the body, as two fifths of it."""
+    frozen = read_options(TransferOptions, spec).freeze == "body"
+    return [spec.model_copy(update={"epochs": 0.4 * spec.epochs})] if frozen else [spec]
+
+
+def earlier(spec: TrialSpec, info: DatasetInfo) -> Earlier:
+    """Plan a training as long as the pre-training, on images of the trial's shape."""
+    before = pretrain_spec(spec)
+    alike = before.model_copy(update={"dataset": spec.dataset})
+    return Earlier(shared_key("pretrain", pretraining_key(before, info)), [alike])
+
+
+def pretraining_key(before: TrialSpec, info: DatasetInfo) -> dict[str, Any]:
+    """All that decides the weights: the pre-training's settings and the shape of the trial's images."""
+    return {**training_key(before), "shape": list(info.shape)}
 
 
 def transfer(workbench: Workbench) -> TrainedModel:
     """Pre-train on the source, put a new head on, and train on the trial's examples."""
     options, spec = read_options(TransferOptions, workbench.spec), workbench.spec
     bench = source_workbench(workbench, pretrain_spec(spec))
-    key = {**training_key(bench.spec), "shape": list(workbench.dataset.info.shape)}
+    key = pretraining_key(bench.spec, workbench.dataset.info)
     weights, training = train_earlier(
         bench, "pretrain", key, lambda own: own.train(own.build_model(), phase="pretrain")
     )
@@ -80,6 +93,7 @@ TRANSFER = Technique(
     options=TransferOptions,
     check=check,
     trainings=trainings,
+    earlier=earlier,
     phases=("pretrain", "train"),
     check_kept=keep_as_built,
 )

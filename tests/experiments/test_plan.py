@@ -4,16 +4,8 @@ import pytest
 
 from experiments.flops import count_family
 from experiments.machine import Machine
-from experiments.plan import (
-    Calibration,
-    ShapeCost,
-    calibrate,
-    check_sweep,
-    plan_trials,
-    shape_costs,
-    shape_of,
-    summarise,
-)
+from experiments.plan import check_sweep, plan_trials, summarise
+from experiments.step_costs import Calibration, ShapeCost, calibrate, shape_costs, shape_of
 from experiments.sweep import parse_sweep
 from experiments.trial import run_trial
 
@@ -145,3 +137,50 @@ def test_what_cannot_run_is_refused(changes, words):
         check_sweep(sweep_of(**changes), MACHINE)
 
     assert words in str(refusal.value)
+
+
+def teachers_sweep(**grid):
+    """Four students of two temperatures and two seeds, beside the baseline."""
+    students = [{"distillation": {"teacher_width": 64, "temperature": [2.0, 4.0]}}]
+    grid = {"width": 8, "depth": 1, "n_train": 100, "seed": [0, 1], "technique": ["baseline", *students], **grid}
+    return sweep_of(grid=grid)
+
+
+def test_what_trials_share_is_charged_to_each_and_done_once():
+    """A teacher per seed, whatever the temperature: of four that are charged two are trained."""
+    sweep = teachers_sweep()
+    calibration = Calibration({"mlp": (0.01, 0.0, 0.0)}, watts=50.0)
+    planned = plan_trials(sweep, MACHINE, calibration=calibration)
+    plain, students, everything = summarise(planned, sweep, workers=1, watts=50.0)
+    (teacher,) = plan_trials(sweep_of(grid={"width": 64, "depth": 1, "n_train": 100}), MACHINE, calibration=calibration)
+
+    assert students.flops - students.flops_left == pytest.approx(2 * teacher.flops)
+    assert plain.flops == plain.flops_left
+    assert everything.flops_left == pytest.approx(plain.flops_left + students.flops_left)
+    # A step takes 10 ms whatever its model.
+    longer = sorted(trial.seconds for trial in planned if trial.spec.technique == "distillation")
+    assert longer[2:] == pytest.approx([seconds + 0.01 * teacher.n_steps for seconds in longer[:2]])
+    assert students.seconds_left == pytest.approx(sum(longer))
+    assert students.joules_left == pytest.approx(50.0 * students.seconds_left)
+
+
+def test_what_a_finished_trial_has_made_is_not_planned_again():
+    """Its teacher lies on the machine for the students that are left."""
+    sweep = teachers_sweep(seed=0)
+    first, second = (trial for trial in plan_trials(sweep, MACHINE) if trial.spec.technique == "distillation")
+    assert (first.flops_here, second.flops_here < second.flops) == (first.flops, True)
+
+    left = plan_trials(sweep, MACHINE, done=[second.spec.trial_id])
+    (again,) = [trial for trial in left if trial.spec.trial_id == first.spec.trial_id]
+
+    assert again.flops == first.flops
+    assert again.flops_here == second.flops_here
+
+
+def test_nothing_is_shared_where_nothing_is_the_same():
+    """Other examples, another seed, another network: a teacher each."""
+    sweep = teachers_sweep(technique=["distillation"], n_train=[100, 200], width=[8, 16], seed=[0, 1])
+    planned = plan_trials(sweep, MACHINE)
+
+    assert len(planned) == 8
+    assert all(trial.flops_here == trial.flops for trial in planned)

@@ -8,7 +8,7 @@ from experiments.data import describe_dataset
 from experiments.flops import count_family
 from experiments.machine import Machine
 from experiments.spec import TrialSpec
-from experiments.techniques.architecture_search import check, find_candidates, trainings
+from experiments.techniques.architecture_search import check, earlier, find_candidates
 from experiments.trial import run_trial
 
 IMAGES = {"height": 8, "image_width": 8, "channels": 1, "n_classes": 10}
@@ -51,7 +51,17 @@ def test_the_search_costs_its_rounds_and_its_looks(tmp_path):
     steps = round(2 * 100 / 32)
     by_hand = sum(steps * 32 * cost.training_flops + 250 * cost.inference_flops for cost in costs)
     assert row["train_flops_search"] == pytest.approx(by_hand)
-    assert [part.epochs for part in trainings(trial)] == [2, 2, 4]
+    assert [part.epochs for part in earlier(trial, INFO).trainings] == [2, 2]
+
+
+def test_trials_share_a_search_under_the_same_limit_and_the_plan_knows(tmp_path):
+    """Whatever the width that the limit is not taken from; without a limit of its own each width has its search."""
+    under_one = [spec(width=width, options={"most": 4000, "candidates": 2}) for width in (4, 8)]
+    records = [run_trial(trial, Machine(cache_folder=tmp_path)) for trial in under_one]
+
+    assert [record["phases"][0]["elsewhere"] for record in records] == [False, True]
+    assert len({earlier(trial, INFO).key for trial in under_one}) == 1
+    assert len({earlier(spec(width=width), INFO).key for width in (4, 8)}) == 2
 
 
 @pytest.mark.parametrize("limit", ["params", "flops"])

@@ -14,6 +14,17 @@ from experiments.trial import run_trial
 TECHNIQUES = ("distillation", "data-pruning", "transfer", "meta-learning")
 
 
+def sweep_of(*trials):
+    """A sweep of just these trials."""
+    fields = ("width", "depth", "n_train", "seed", "epochs")
+    points = [
+        {**{name: getattr(trial, name) for name in fields}, "technique": [{trial.technique: trial.technique_options}]}
+        for trial in trials
+    ]
+    first = trials[0]
+    return SweepSpec.model_validate({"name": "x", "dataset": first.dataset, "family": first.family, "points": points})
+
+
 def phase(record, name):
     """One phase of a record's ledger."""
     return next(one for one in record["phases"] if one["phase"] == name)
@@ -39,34 +50,27 @@ def test_a_second_trial_is_charged_in_full_for_what_it_finds(technique, brief_tr
     changes = {
         "distillation": {"options": {"temperature": 2.0}},
         "data-pruning": {"options": {"keep": 0.8}},
-        "transfer": {"options": {"freeze": "body"}},
+        "transfer": {"options": {"finetune_rate": 0.5}},
         "meta-learning": {"n_train": 96},
     }[technique]
     trials = [brief_trial(technique, seed=7), brief_trial(technique, seed=7, **changes)]
     first, again = (run_trial(trial, shared_machine) for trial in trials)
+    planned = plan_trials(sweep_of(*trials), shared_machine)
     name = find_technique(technique).phases[0]
 
     assert [phase(one, name)["elsewhere"] for one in (first, again)] == [False, True]
     assert phase(first, name)["flops"] == phase(again, name)["flops"] > 0
+    assert [one.spec.trial_id for one in planned] == [trial.trial_id for trial in trials]
+    done_here = sum(one["flops"] for one in again["phases"] if not one["elsewhere"])
+    assert [one.flops_here < one.flops for one in planned] == [False, True]
+    assert planned[1].flops_here == pytest.approx(done_here, rel=0.2)
 
 
 def test_the_plan_foresees_the_cost(brief_trial, shared_machine):
     """Earlier trainings included, to a fifth: the plan takes a look at an example for a third of learning from it."""
     for technique in TECHNIQUES:
         trial = brief_trial(technique, epochs=4)
-        sweep = SweepSpec.model_validate(
-            {
-                "name": "x",
-                "dataset": trial.dataset,
-                "family": trial.family,
-                "grid": {
-                    **{name: [getattr(trial, name)] for name in ("width", "depth", "n_train", "seed")},
-                    "technique": [{technique: trial.technique_options}],
-                },
-                "training": {"epochs": 4},
-            }
-        )
-        (planned,) = plan_trials(sweep, shared_machine)
+        (planned,) = plan_trials(sweep_of(trial), shared_machine)
 
         spent = run_trial(planned.spec, shared_machine)["row"]["train_flops"]
         assert planned.flops == pytest.approx(spent, rel=0.2), technique

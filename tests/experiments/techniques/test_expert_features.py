@@ -9,7 +9,9 @@ import torch
 
 from experiments.data import describe_dataset
 from experiments.machine import Machine
+from experiments.plan import plan_trials
 from experiments.spec import TrialSpec
+from experiments.sweep import parse_sweep
 from experiments.techniques import expert_features
 from experiments.techniques.fixed_features import OrientedGradients, Scattering, Standardise
 from experiments.trial import run_trial
@@ -37,6 +39,19 @@ def test_a_trial_charges_each_image_once(features, flops):
     assert row["n_params"] == 10 * n_features + 10
     assert row["inference_flops"] == by_hand + 2 * 10 * n_features
     assert row["test_error"] < 0.2
+
+
+@pytest.mark.parametrize("features", ["oriented-gradients", "scattering"])
+def test_the_plan_counts_the_features_and_no_network(features):
+    """To the last FLOP, whatever the width of the family's network that is not trained."""
+    technique = [{"expert-features": {"features": features}}]
+    grid = {"width": [8, 64], "depth": 1, "n_train": 200, "technique": technique}
+    planned = plan_trials(
+        parse_sweep({"name": "x", "family": "mlp", "grid": grid, "training": {"epochs": 2}}), Machine()
+    )
+    spent = run_trial(planned[0].spec, Machine())["row"]["train_flops"]
+
+    assert [trial.flops for trial in planned] == [spent, spent]
 
 
 def test_oriented_gradients_agree_with_plain_loops():
