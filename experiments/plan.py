@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -152,7 +152,7 @@ def _check_kept(technique: Technique, spec: TrialSpec, models: str) -> None:
 
 
 def check_memory(trials: Sequence[TrialSpec], machine: Machine, *, memory_gib: float | None = None) -> None:
-    """Refuse a trial that needs more memory than its machine has.
+    """Refuse a trial that needs more memory than its machine has, for its teacher or another earlier training too.
 
     What it needs is counted from below: weights, gradients, optimiser, and what the forward pass keeps for the
     backward pass.
@@ -171,10 +171,12 @@ def check_memory(trials: Sequence[TrialSpec], machine: Machine, *, memory_gib: f
             f"resources.memory_gib is {memory_gib:g}, but {where} has {bytes_text(there)}; ask for less, or plan and "
             "run on a larger machine"
         )
-    for shape, cost in shape_costs(trials, machine).items():
+    infos = _infos(trials, machine)
+    every = [training for spec in trials for training in (spec, *_trainings(spec, infos[spec.dataset]))]
+    for shape, cost in shape_costs(every, machine).items():
         if cost.memory_bytes > there:
             raise ValueError(
-                f"a trial of {shape.family} with width {shape.width}, depth {shape.depth} and batch_size "
+                f"a training of {shape.family} with width {shape.width}, depth {shape.depth} and batch_size "
                 f"{shape.batch_size} needs {bytes_text(cost.memory_bytes)} of memory, but {where} has "
                 f"{bytes_text(there)}; take a smaller width, depth or batch_size, or plan and run on a larger machine"
             )
@@ -195,12 +197,15 @@ def plan_trials(
     """Count what each trial will cost. Without a calibration the seconds are a rough guess for ordering."""
     finished = set(done)
     trials = sweep.trials()
-    trainings = [tuple(find_technique(spec.technique).trainings(spec)) for spec in trials]
+    infos = _infos(trials, machine)
+    trainings = [_trainings(spec, infos[spec.dataset]) for spec in trials]
     every = [training for spec, parts in zip(trials, trainings, strict=True) for training in (spec, *parts)]
-    costs, infos = shape_costs(every, machine), _infos(every, machine)
+    costs = shape_costs(every, machine)
     planned = []
     for spec, parts in zip(trials, trainings, strict=True):
-        cost, step = costs[shape_of(spec)], _step_seconds(shape_of(spec), costs, calibration)
+        step = _step_seconds(shape_of(spec), costs, calibration)
+        memory = max(costs[shape_of(part)].memory_bytes for part in (spec, *parts))
+        cost = replace(costs[shape_of(spec)], memory_bytes=memory)
         flops = sum(_training_flops(part, costs) for part in parts)
         training = sum(count_steps(part) * _step_seconds(shape_of(part), costs, calibration) for part in parts)
         # Looking at an example costs about a third of learning from it.
@@ -208,6 +213,11 @@ def plan_trials(
         seconds = TRIAL_OVERHEAD_SECONDS + training + step * looks / shape_of(spec).batch_size / 3
         planned.append(PlannedTrial(spec, cost, count_steps(spec), flops, seconds, spec.trial_id in finished))
     return planned
+
+
+def _trainings(spec: TrialSpec, info: DatasetInfo) -> tuple[TrialSpec, ...]:
+    """The trainings of a trial, those of its teacher, search or oversized network included."""
+    return tuple(find_technique(spec.technique).trainings(spec, info))
 
 
 def _training_flops(spec: TrialSpec, costs: Mapping[Shape, ShapeCost]) -> float:

@@ -11,7 +11,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from experiments.data import describe_dataset
 from experiments.flops import FamilyCost, count_family
 from experiments.ledger import Ledger
 from experiments.models import FAMILIES, check_buildable, model_arguments
@@ -202,10 +201,10 @@ def check(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
     find_candidates(spec, info)
 
 
-def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
+def trainings(spec: TrialSpec, info: DatasetInfo) -> Sequence[TrialSpec]:
     """Each round as often as it has candidates, then the winner; all taken to cost what the trial's own model does."""
     options = read_options(SearchOptions, spec)
-    n_candidates = len(find_candidates(spec, describe_dataset(spec.dataset, data_folder=None)))
+    n_candidates = len(find_candidates(spec, info))
     epochs = _first_epochs(spec, n_candidates, options.eta)
     parts = []
     for n in _rounds(n_candidates, options.eta):

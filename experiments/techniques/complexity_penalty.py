@@ -187,8 +187,9 @@ def check_kept(spec: TrialSpec) -> None:
         raise ValueError("group-lasso takes units out, so that no width and depth build its model again")
 
 
-def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
+def trainings(spec: TrialSpec, info: DatasetInfo) -> Sequence[TrialSpec]:
     """Both phases at the first network's width; the second is planned as if nothing had been cut."""
+    del info
     options = read_options(ComplexityPenaltyOptions, spec)
     wide = spec.model_copy(update={"width": oversized(spec)})
     return trainings_of(wide, options.finetune_share, options.finetune_rate)

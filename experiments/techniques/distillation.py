@@ -60,8 +60,9 @@ def check(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
         check_head(spec, info)
 
 
-def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
+def trainings(spec: TrialSpec, info: DatasetInfo) -> Sequence[TrialSpec]:
     """Plan the student and its teacher, whose passes while the student learns are about a third of its training."""
+    del info
     return [spec, teacher_spec(spec).model_copy(update={"epochs": spec.epochs * 4 / 3})]
 
 

@@ -128,8 +128,9 @@ def check(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
         )
 
 
-def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
+def trainings(spec: TrialSpec, info: DatasetInfo) -> Sequence[TrialSpec]:
     """Both phases."""
+    del info
     options = read_options(MagnitudePruningOptions, spec)
     return trainings_of(spec, options.finetune_share, options.finetune_rate)
 

@@ -69,8 +69,9 @@ def source_spec(spec: TrialSpec) -> TrialSpec:
     return spec.model_copy(update={**plain, "dataset": options.source, "n_train": options.source_train, "epochs": 1})
 
 
-def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
+def trainings(spec: TrialSpec, info: DatasetInfo) -> Sequence[TrialSpec]:
     """Plan the adaptation and as many examples as all tasks learn from."""
+    del info
     options = read_options(MetaLearningOptions, spec)
     n_steps = options.inner_steps + (options.algorithm == "first-order-maml")
     size = {"n_train": options.ways * options.shots, "batch_size": options.ways * options.shots}

@@ -136,8 +136,9 @@ def check_kept(spec: TrialSpec) -> None:
     raise ValueError("its weights are int8 tensors of torchao's, which torch does not load as weights alone")
 
 
-def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
+def trainings(spec: TrialSpec, info: DatasetInfo) -> Sequence[TrialSpec]:
     """The epochs in fp32 and those with rounding."""
+    del info
     rest = spec.epochs - _float_epochs(spec)
     parts = [_float_epochs(spec), *([rest] if rest else [])]
     return [spec.model_copy(update={"epochs": epochs}) for epochs in parts]

@@ -142,8 +142,9 @@ def check_kept(spec: TrialSpec) -> None:
     raise ValueError("units are taken out layer by layer, so that no width and depth build its model again")
 
 
-def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
+def trainings(spec: TrialSpec, info: DatasetInfo) -> Sequence[TrialSpec]:
     """Both phases; the second is planned as if nothing had been cut."""
+    del info
     options = read_options(StructuredPruningOptions, spec)
     return trainings_of(spec, options.finetune_share, options.finetune_rate)
 

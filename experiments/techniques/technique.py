@@ -28,8 +28,9 @@ def accept(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
     del spec, info, machine
 
 
-def one_training(spec: TrialSpec) -> Sequence[TrialSpec]:
+def one_training(spec: TrialSpec, info: DatasetInfo) -> Sequence[TrialSpec]:
     """Plan a single training of the trial itself."""
+    del info
     return [spec]
 
 
@@ -72,7 +73,7 @@ class Technique:
     summary: str
     options: type[Options] | None = Options
     check: Callable[[TrialSpec, DatasetInfo, Machine], None] = accept
-    trainings: Callable[[TrialSpec], Sequence[TrialSpec]] = one_training
+    trainings: Callable[[TrialSpec, DatasetInfo], Sequence[TrialSpec]] = one_training
     phases: tuple[str, ...] = ("train",)
     data_parallel: bool = False
     check_kept: Callable[[TrialSpec], None] = refuse_to_keep

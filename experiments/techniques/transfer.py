@@ -45,8 +45,9 @@ def check(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
     check_head(spec, info)
 
 
-def trainings(spec: TrialSpec) -> Sequence[TrialSpec]:
+def trainings(spec: TrialSpec, info: DatasetInfo) -> Sequence[TrialSpec]:
     """Plan the fine-tuning and a training as long as the pre-training on images of the same shape."""
+    del info
     return [spec, pretrain_spec(spec).model_copy(update={"dataset": spec.dataset})]
 
 

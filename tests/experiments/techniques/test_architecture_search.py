@@ -51,7 +51,7 @@ def test_the_search_costs_its_rounds_and_its_looks(tmp_path):
     steps = round(2 * 100 / 32)
     by_hand = sum(steps * 32 * cost.training_flops + 250 * cost.inference_flops for cost in costs)
     assert row["train_flops_search"] == pytest.approx(by_hand)
-    assert [part.epochs for part in trainings(trial)] == [2, 2, 4]
+    assert [part.epochs for part in trainings(trial, describe_dataset("digits"))] == [2, 2, 4]
 
 
 @pytest.mark.parametrize("limit", ["params", "flops"])

@@ -181,7 +181,7 @@ def test_an_oversized_network_is_trained_and_charged():
     assert row["train_flops_shrink"] == 20 * 32 * wide.training_flops
     assert row["n_params"] == wide.n_params
     assert row["width"] == 16
-    assert [part.width for part in trainings(spec(**options(oversize=2)))] == [32, 32]
+    assert [part.width for part in trainings(spec(**options(oversize=2)), describe_dataset("digits"))] == [32, 32]
 
 
 @pytest.mark.parametrize(
