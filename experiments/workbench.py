@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.continuing import Journal
+from experiments.continuing import Journal, code_hash
 from experiments.data import (
     ArrayExamples,
     Dataset,
@@ -245,6 +245,8 @@ class Workbench:
     ) -> dict[str, Tensor]:
         """Tensors that several trials need: made by the first one on this node, charged to each.
 
+        What another version of the program, another device or number of threads made is made anew.
+
         Args:
             phase: Under which name of the ledger the whole cost stands.
             what: Everything that the result depends on beside data set, arithmetic and device, as plain data.
@@ -257,6 +259,8 @@ class Workbench:
             "device": self.device.name,
             "threads": self.machine.threads,
             "torch": torch.__version__,
+            # A teacher of an earlier version of the program would be another one, and its cost another.
+            "code": code_hash(self.spec),
         }
         folder = self.machine.cache_folder or default_cache_folder()
         # By its content: another attempt may find some of what this one made, and make the rest.
