@@ -84,6 +84,7 @@ class TrainedModel:
         sparse_inference_flops: The same on an ideal sparse machine; None where no weight was cut away [FLOP].
         precision: Arithmetic of its forward pass; the trial's if not given.
         extra: Further columns of the trial's row: what the technique found, such as an architecture.
+        note: What a reader of its row must know, such as a layer that lost all its weights; empty if nothing.
         architecture: Family, width and depth of the model where they are not the trial's, by these names.
     """
 
@@ -96,6 +97,7 @@ class TrainedModel:
     sparse_inference_flops: float | None = None
     precision: str | None = None
     extra: Mapping[str, str | float] = field(default_factory=dict)
+    note: str = ""
     architecture: Mapping[str, Any] = field(default_factory=dict)
 
 

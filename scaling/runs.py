@@ -51,6 +51,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("seed", "count", "", "seed of initialisation, subset and order"),
     Column("status", "text", "", "how the trial ended", STATUSES),
     Column("reason", "text", "", "why it ended so, empty when finished"),
+    Column("note", "text", "", "what a reader must know of a finished trial, such as a layer without weights"),
     Column("width", "count", "", "width of the model"),
     Column("depth", "count", "", "depth of the model"),
     Column("n_params", "count", "", "trainable parameters, without those that the technique cut away"),
