@@ -58,6 +58,9 @@ def compare(
         list[float] | None, typer.Option("--budget", help="Cost at which the gain is read; may be repeated.")
     ] = None,
     margin: Annotated[float, typer.Option(min=0, help="Gains nearer to 1 than this make no difference.")] = 0.05,
+    bend_margin: Annotated[
+        float, typer.Option(min=0, help="Share of the baseline's exponent within which a frontier does not bend.")
+    ] = 0.25,
     level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
     law: Annotated[str, typer.Option(help="automatic, power or saturating.")] = "automatic",
     resamples: Annotated[int, typer.Option(min=20, help="Refits behind each interval.")] = 1000,
@@ -89,8 +92,8 @@ def compare(
             error=error,
             charges=Charges(tuple(leave_out or ()), read_spread(spread or ()), uses, price_per_hour, price_per_kwh),
             setting=Setting(
-                level=level, margin=margin, law=law, n_resamples=resamples, paired=not unpaired,
-                budgets=tuple(budget or ()),
+                level=level, margin=margin, bend_margin=bend_margin, law=law, n_resamples=resamples,
+                paired=not unpaired, budgets=tuple(budget or ()),
             ),
             with_break_even=break_even,
             out=out,

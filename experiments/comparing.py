@@ -168,7 +168,9 @@ def log_comparison(
 
 def run_params(found: Comparison, technique: str) -> dict[str, Any]:
     """What a technique's run is told apart by, and the verdict on each cost."""
-    verdicts = {f"verdict_{one.cost}": one.verdict.name.lower() for one in found.gains if one.technique == technique}
+    own = [one for one in found.gains if one.technique == technique]
+    verdicts = {f"verdict_{one.cost}": one.verdict.name.lower() for one in own}
+    verdicts |= {f"bend_{one.cost}": one.bending.name.lower() for one in own if one.gain is not None}
     paid = {one.technique: one.payback.name.lower() for one in found.break_evens}
     return {
         "technique": technique, "baseline": found.baseline, "error": found.setting.error,
@@ -206,7 +208,7 @@ def only_where(runs: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:
     """
     for name, value in where.items():
         if name not in runs.columns:
-            raise ValueError(f"the runs have no column {name!r} to choose by")
+            raise ValueError(f"the runs have no column {name!r} to choose by; they have {', '.join(runs.columns)}")
         texts = runs[name].astype(str)
         if not (texts == value).any():
             raise ValueError(f"no run has {name} {value!r}; they have {', '.join(sorted(set(texts))[:10])}")

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 CHECKPOINT_VERSION = 1
 # A checkpoint that takes long to make is made the more seldom: at most this share of a trial's time goes into them.
 LARGEST_SHARE = 0.02
-# The part of the program that decides what a trial finds and how a checkpoint is read.
+# The part of the program that decides what a trial finds, and how a checkpoint or a shared training is read.
 DECISIVE_FILES = (
     "continuing.py", "evaluation.py", "families.py", "flops.py", "images.py", "initialising.py", "ledger.py",
     "models.py", "mup.py", "preparation.py", "ranks.py", "spec.py", "torchvision_mend.py", "training.py",
@@ -232,20 +232,25 @@ def reporting(journal: Journal | None) -> Iterator[None]:
 
 def identity_of(spec: TrialSpec, device: Device, threads: int, ranks: int) -> dict[str, Any]:
     """What must be the same for a trial to go on from a checkpoint as if it had never been ended."""
-    named = (spec.dataset, spec.family, spec.technique)
-    own = [sys.modules.get(name.partition(":")[0]) for name in named if ":" in name]
-    here = Path(__file__).parent
-    files = sorted(path for pattern in DECISIVE_FILES for path in here.glob(pattern))
-    files += [Path(module.__file__) for module in own if module is not None and module.__file__]
     return {
         "version": CHECKPOINT_VERSION,
         "spec": spec.model_dump(mode="json"),
-        "code": content_hash(files),
+        "code": code_hash(spec),
         "torch": str(torch.__version__),
         "device": device.name,
         "threads": threads,
         "ranks": ranks,
     }
+
+
+def code_hash(spec: TrialSpec) -> str:
+    """Hash of the part of the program that decides what a trial finds, a user's own modules included."""
+    named = (spec.dataset, spec.family, spec.technique)
+    own = [sys.modules.get(name.partition(":")[0]) for name in named if ":" in name]
+    here = Path(__file__).parent
+    files = sorted(path for pattern in DECISIVE_FILES for path in here.glob(pattern))
+    files += [Path(module.__file__) for module in own if module is not None and module.__file__]
+    return content_hash(files)
 
 
 def _read(content: bytes) -> dict[str, Any] | None:

@@ -30,7 +30,8 @@ class Phase:
             held at 0; None where all are done [FLOP].
         wall_seconds: Duration [s].
         energy_joules: Share of the node's energy [J]; None if not known.
-        peak_memory_bytes: Most memory in use.
+        peak_memory_bytes: Most memory in use [B]: on a GPU what torch has allocated there, on a processor the whole
+            process as it is resident, libraries and data included; None if not known.
         elsewhere: Whether another trial of the node spent it and this one is charged for it as well.
     """
 
@@ -84,9 +85,7 @@ class Ledger:
             _finish(self.device)
             self._add_time_and_energy(phase)
             del self._open[name]
-            peak = _peak_memory_bytes(self.device)
-            if peak is not None:
-                phase.peak_memory_bytes = max(peak, phase.peak_memory_bytes or 0)
+            phase.peak_memory_bytes = _larger(phase.peak_memory_bytes, _peak_memory_bytes(self.device))
 
     def charge(self, name: str, spent: Sequence[Phase], *, elsewhere: bool) -> None:
         """Enter under one name what was measured in another ledger: a teacher's training, a search.
@@ -104,11 +103,8 @@ class Ledger:
             if part.sparse_flops is not None or phase.sparse_flops is not None:
                 phase.sparse_flops = _sparse(phase) + _sparse(part)
             phase.flops += part.flops
-            phase.wall_seconds += part.wall_seconds
-            if part.energy_joules is not None:
-                phase.energy_joules = (phase.energy_joules or 0.0) + part.energy_joules
-            if part.peak_memory_bytes is not None:
-                phase.peak_memory_bytes = max(part.peak_memory_bytes, phase.peak_memory_bytes or 0)
+            _add_energy(phase, part.energy_joules, part.wall_seconds)
+            phase.peak_memory_bytes = _larger(phase.peak_memory_bytes, part.peak_memory_bytes)
 
     def close(self, *, wall_seconds: float, energy_joules: float | None) -> None:
         """Enter as a phase what the trial took beside its phases, so that they sum to its totals.
@@ -168,6 +164,11 @@ class Ledger:
         return sum(_sparse(phase) for phase in self.phases)
 
     @property
+    def peak_memory_bytes(self) -> int | None:
+        """Most that any phase had in use at once [B]; None if that is not known of any."""
+        return max((phase.peak_memory_bytes for phase in self.phases if phase.peak_memory_bytes), default=None)
+
+    @property
     def energy_joules(self) -> float | None:
         """Sum over the phases [J]; None if any that took time is not known."""
         joules = [phase.energy_joules for phase in self.phases if phase.wall_seconds > 0]
@@ -181,10 +182,12 @@ class Ledger:
             "sparse_train_flops": self.sparse_flops,
             "energy_joules": self.energy_joules,
             "wall_seconds": self.wall_seconds,
+            "peak_memory_bytes": self.peak_memory_bytes,
         }
         for phase in self.phases:
             if phase.phase != REST:
                 columns[f"train_flops_{phase.phase}"] = phase.flops
+                columns[f"peak_memory_bytes_{phase.phase}"] = phase.peak_memory_bytes
             columns[f"energy_joules_{phase.phase}"] = phase.energy_joules
             columns[f"wall_seconds_{phase.phase}"] = phase.wall_seconds
         return columns
@@ -194,11 +197,9 @@ class Ledger:
         return [asdict(phase) for phase in self.phases]
 
     def _add_time_and_energy(self, phase: Phase) -> None:
-        began, energy_before = self._open[phase.phase]
-        phase.wall_seconds += time.perf_counter() - began
-        energy_after = self.account.read().total_joules
-        if energy_before is not None and energy_after is not None:
-            phase.energy_joules = (phase.energy_joules or 0.0) + energy_after - energy_before
+        began, before = self._open[phase.phase]
+        wall_seconds, after = time.perf_counter() - began, self.account.read().total_joules
+        _add_energy(phase, None if before is None or after is None else after - before, wall_seconds)
 
     def _find(self, name: str) -> Phase:
         if not _PHASE_NAME.fullmatch(name):
@@ -212,6 +213,18 @@ class Ledger:
 
 def _sparse(phase: Phase) -> float:
     return phase.flops if phase.sparse_flops is None else phase.sparse_flops
+
+
+def _add_energy(phase: Phase, joules: float | None, wall_seconds: float) -> None:
+    """Add time and energy to a phase. What is not known of a part of it is not known of the whole."""
+    known_so_far = phase.energy_joules if phase.wall_seconds > 0 else phase.energy_joules or 0.0
+    if wall_seconds > 0:
+        phase.energy_joules = None if joules is None or known_so_far is None else known_so_far + joules
+    phase.wall_seconds += wall_seconds
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    return max((value for value in (one, other) if value is not None), default=None)
 
 
 def _finish(device: str) -> None:

@@ -8,7 +8,7 @@ teacher, is charged to each of them, and computed once: FLOP are said both ways,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -131,7 +131,7 @@ def _check_kept(technique: Technique, spec: TrialSpec, models: str) -> None:
 
 
 def check_memory(trials: Sequence[TrialSpec], machine: Machine, *, memory_gib: float | None = None) -> None:
-    """Refuse a trial that needs more memory than its machine has.
+    """Refuse a trial that needs more memory than its machine has, for its teacher or another earlier training too.
 
     What it needs is counted from below: weights, gradients, optimiser, and what the forward pass keeps for the
     backward pass.
@@ -150,10 +150,12 @@ def check_memory(trials: Sequence[TrialSpec], machine: Machine, *, memory_gib: f
             f"resources.memory_gib is {memory_gib:g}, but {where} has {bytes_text(there)}; ask for less, or plan and "
             "run on a larger machine"
         )
-    for shape, cost in shape_costs(trials, machine).items():
+    infos = dataset_infos(trials, machine)
+    every = [part for spec in trials for part in (spec, *_work_of(spec, infos[spec.dataset]).all)]
+    for shape, cost in shape_costs(every, machine).items():
         if cost.memory_bytes > there:
             raise ValueError(
-                f"a trial of {shape.family} with width {shape.width}, depth {shape.depth} and batch_size "
+                f"a training of {shape.family} with width {shape.width}, depth {shape.depth} and batch_size "
                 f"{shape.batch_size} needs {bytes_text(cost.memory_bytes)} of memory, but {where} has "
                 f"{bytes_text(there)}; take a smaller width, depth or batch_size, or plan and run on a larger machine"
             )
@@ -190,8 +192,10 @@ def plan_trials(
         seconds += sum(count_steps(part) * _step_seconds(shape_of(part), costs, calibration) for part in parts)
         if work.own:
             seconds += _looking_seconds(spec, infos[spec.dataset], _step_seconds(shape_of(spec), costs, calibration))
+        memory = max(costs[shape_of(part)].memory_bytes for part in (spec, *work.all))
+        cost = replace(costs[shape_of(spec)], memory_bytes=memory)
         is_done = spec.trial_id in finished
-        planned.append(PlannedTrial(spec, costs[shape_of(spec)], count_steps(spec), flops, here, seconds, is_done))
+        planned.append(PlannedTrial(spec, cost, count_steps(spec), flops, here, seconds, is_done))
     return planned
 
 

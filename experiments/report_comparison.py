@@ -16,7 +16,10 @@ from scaling.report import ReportFigure, ReportTable, ReportText
 from scaling.runs import label
 
 FOLDER = "comparison"
-COLUMNS = ("technique", "cost", "gain", "gain_low", "gain_high", "bend", "bend_low", "bend_high", "status", "reason")
+COLUMNS = (
+    "technique", "cost", "gain", "gain_low", "gain_high", "bend", "bend_low", "bend_high", "bend_status", "status",
+    "reason",
+)  # fmt: skip
 PICTURES = (
     ("gains", "Gains of the techniques", "What the baseline needs for the same error, over what the technique needs: "
      "right of 1 the technique is cheaper. Bars: intervals from resampling the same cells in both."),

@@ -196,6 +196,7 @@ def _measure(
         if keep_model is not None:
             keep_model(pack_model(trained, workbench))
     measured |= trained.extra
+    measured["note"] = trained.note or None
     return training.status, training.reason, training.curve
 
 

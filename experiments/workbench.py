@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.continuing import Journal
+from experiments.continuing import Journal, code_hash
 from experiments.data import (
     ArrayExamples,
     Dataset,
@@ -57,6 +57,7 @@ class TrainedModel:
         sparse_inference_flops: The same on an ideal sparse machine; None where no weight was cut away [FLOP].
         precision: Arithmetic of its forward pass; the trial's if not given.
         extra: Further columns of the trial's row: what the technique found, such as an architecture.
+        note: What a reader of its row must know, such as a layer that lost all its weights; empty if nothing.
         architecture: Family, width and depth of the model where they are not the trial's, by these names.
     """
 
@@ -69,6 +70,7 @@ class TrainedModel:
     sparse_inference_flops: float | None = None
     precision: str | None = None
     extra: Mapping[str, str | float] = field(default_factory=dict)
+    note: str = ""
     architecture: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -218,6 +220,8 @@ class Workbench:
     ) -> dict[str, Tensor]:
         """Tensors that several trials need: made by the first one on this node, charged to each.
 
+        What another version of the program, another device or number of threads made is made anew.
+
         Args:
             phase: Under which name of the ledger the whole cost stands.
             what: Everything that the result depends on beside data set, arithmetic and device, as plain data.
@@ -230,6 +234,8 @@ class Workbench:
             "device": self.device.name,
             "threads": self.machine.threads,
             "torch": torch.__version__,
+            # A teacher of an earlier version of the program would be another one, and its cost another.
+            "code": code_hash(self.spec),
         }
         folder = self.machine.cache_folder or default_cache_folder()
         # By its content: another attempt may find some of what this one made, and make the rest.

@@ -23,8 +23,8 @@ Kind = Literal["text", "count", "fraction", "nonnegative", "positive"]
 
 STATUSES = ("finished", "diverged", "failed", "stopped")
 ENERGY_SOURCES = ("measured", "estimated", "unknown")
-# Columns of a phase, such as `train_flops_teacher`: what the phase's part of the total is called.
-PHASE_PREFIXES = {"train_flops_": "FLOP", "energy_joules_": "J", "wall_seconds_": "s"}
+# Columns of a phase, such as `train_flops_teacher`, and their units.
+PHASE_PREFIXES = {"train_flops_": "FLOP", "energy_joules_": "J", "wall_seconds_": "s", "peak_memory_bytes_": "B"}
 # Columns that tell cells apart where there is no column `cell`.
 CELL_SETTINGS = ("dataset", "family", "technique", "width", "depth", "n_train", "epochs", "learning_rate")
 
@@ -51,6 +51,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("seed", "count", "", "seed of initialisation, subset and order"),
     Column("status", "text", "", "how the trial ended", STATUSES),
     Column("reason", "text", "", "why it ended so, empty when finished"),
+    Column("note", "text", "", "what a reader must know of a finished trial, such as a layer without weights"),
     Column("width", "count", "", "width of the model"),
     Column("depth", "count", "", "depth of the model"),
     Column("n_params", "count", "", "trainable parameters, without those that the technique cut away"),
@@ -76,6 +77,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("carbon_intensity_g_per_kwh", "nonnegative", "g/kWh", "intensity of the grid"),
     Column("region", "text", "", "where the energy was drawn"),
     Column("wall_seconds", "nonnegative", "s", "duration of the trial"),
+    Column("peak_memory_bytes", "count", "B", "most memory that any phase had in use"),
     Column("device", "text", "", "processor that did the arithmetic"),
     Column("peak_flops_per_second", "positive", "FLOP/s", "peak rate of the device share used"),
     Column("utilisation", "nonnegative", "", "train_flops over what the peak rate would have done"),
@@ -95,6 +97,7 @@ _LABELS = {
     "n_params": "parameters",
     "n_train": "training examples",
     "hardware_burden_flop": "hardware burden",
+    "peak_memory_bytes": "peak memory",
 }
 
 

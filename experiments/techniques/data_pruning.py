@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from experiments.techniques.earlier_training import Stopped, training_key
 from experiments.techniques.technique import Earlier, Options, Technique, keep_as_built, read_options, shared_key
 from experiments.training import Training
 from experiments.workbench import TrainedModel, Workbench
+
+if TYPE_CHECKING:
+    from experiments.machine import Machine
 
 # Seeds of the scoring networks lie far from those of trials.
 SCORE_SEEDS_FROM = 1_000_003
@@ -61,6 +64,22 @@ def prune_data(workbench: Workbench) -> TrainedModel:
     shorter = spec_of_kept(spec, len(kept), options)
     trained = workbench.train(workbench.build_model(), phase="train", images=images, spec=shorter)
     return dataclasses.replace(trained, extra={"kept_train": len(kept)})
+
+
+def check(spec: TrialSpec, info: DatasetInfo, machine: Machine) -> None:
+    """Refuse to keep a single example, of which batch norm has no statistics.
+
+    Raises:
+        ValueError: With what would do.
+    """
+    del machine
+    options = read_options(DataPruningOptions, spec)
+    n_kept = round(options.keep * spec.n_train)
+    if max(n_kept, info.n_classes if options.balance else 1) < 2:
+        raise ValueError(
+            f"data-pruning with keep {options.keep:g} leaves {n_kept} of {spec.n_train} examples, and batches need 2; "
+            f"take a keep of at least {2 / spec.n_train:g}, or balance: true, which keeps one of each class"
+        )
 
 
 def score_spec(spec: TrialSpec) -> TrialSpec:
@@ -152,6 +171,7 @@ DATA_PRUNING = Technique(
     run=prune_data,
     summary="training on the examples with the most error after short trainings",
     options=DataPruningOptions,
+    check=check,
     trainings=trainings,
     earlier=earlier,
     phases=("score", "train"),

@@ -75,6 +75,24 @@ class Features:
         self._shuffle.load_state_dict(state)
 
 
+class InFullPrecision(nn.Module):
+    """A module outside of autocast: what the linear model learnt from was computed in fp32, whatever its precision.
+
+    Args:
+        inner: The module.
+    """
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The inner module's outputs."""
+        with torch.autocast(images.device.type, enabled=False):
+            outputs: Tensor = self.inner(images)
+        return outputs
+
+
 def expert_features(workbench: Workbench) -> TrainedModel:
     """Compute the features of every example once, and train a linear model on them by the trial's settings."""
     spec, info = workbench.spec, workbench.dataset.info
@@ -92,7 +110,8 @@ def expert_features(workbench: Workbench) -> TrainedModel:
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
     training = _train(workbench, linear, learning, validation, per_image)
-    return TrainedModel(nn.Sequential(extractor, standardise, linear), training, n_params=count_parameters(linear))
+    deployed = nn.Sequential(InFullPrecision(extractor), standardise, linear)
+    return TrainedModel(deployed, training, n_params=count_parameters(linear))
 
 
 def _train(

@@ -27,12 +27,13 @@ def low_precision(workbench: Workbench) -> TrainedModel:
     spec = workbench.spec.model_copy(update={"precision": "bf16"})
     bench = dataclasses.replace(workbench, spec=spec)
     trained = bench.train(bench.build_model(), phase="train")
+    machine = workbench.machine
     device = find_device(
-        workbench.machine.device,
-        threads=workbench.machine.threads,
+        machine.device,
+        threads=max(1, machine.threads // machine.data_parallel),
         precision="bf16",
-        cache_folder=workbench.machine.cache_folder or default_cache_folder(),
-    )
+        cache_folder=machine.cache_folder or default_cache_folder(),
+    ).times(machine.data_parallel)
     extra = {"peak_flops_per_second": device.peak_flops_per_second}
     return dataclasses.replace(trained, precision="bf16", extra=extra)
 

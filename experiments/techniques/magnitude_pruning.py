@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from experiments.spec import TrialSpec
-from experiments.techniques.masks import Masks, SparseAccount, sparse_bytes
+from experiments.techniques.masks import Masks, SparseAccount, note_of_lost_layers, sparse_bytes
 from experiments.techniques.technique import Options, Technique, keep_as_built, read_options
 from experiments.techniques.two_phases import join_trainings, split_epochs, trainings_of
 from experiments.training import Training
@@ -108,6 +108,7 @@ def _deployed(model: nn.Module, training: Training, masks: Masks, account: Spars
         sparse=True,
         model_bytes=sparse_bytes(model),
         sparse_inference_flops=account.inference_flops(masks.densities),
+        note=note_of_lost_layers(masks.densities),
     )
 
 

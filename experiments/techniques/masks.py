@@ -122,6 +122,15 @@ class SparseAccount:
         self.spent = 0.0
 
 
+def note_of_lost_layers(densities: Mapping[str, float]) -> str:
+    """Say how many layers have lost all their weights; empty where none has."""
+    lost = [name.removesuffix(".weight") for name, density in densities.items() if density == 0]
+    if not lost:
+        return ""
+    where = lost[0] if len(lost) == 1 else f"{len(lost)} of {len(densities)} layers, {lost[0]} the first"
+    return f"no weight is left in {where}: nothing passes through, and no gradient comes back to what lies before"
+
+
 def sparse_bytes(model: nn.Module) -> int:
     """Size of a network stored without its zeros.
 

@@ -10,9 +10,10 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from scaling.clusters import labels_and_note
 from scaling.compare.frontiers import crossfitted
 from scaling.laws.base import Array
-from scaling.points import COUNTED_ON_TEST, Points, cluster_labels, log_of_counts, usable_runs
+from scaling.points import COUNTED_ON_TEST, Points, log_of_counts, usable_runs
 
 T = TypeVar("T")
 # Cells of two techniques are a pair if they agree in these, as far as the table has them.
@@ -63,13 +64,15 @@ def read_pair(
     Raises:
         ValueError: If an arm has no usable run, or too few cells are in both.
     """
-    parts, left_out = [], []
+    parts, left_out, repeats = [], [], []
     for arm, name in enumerate((baseline, technique)):
         part, dropped = _usable(runs[runs["technique"] == name], cost, error)
         if part.empty:
             raise ValueError(f"no run of {name!r} has both {cost} and {error}{_first_reason(dropped)}")
-        parts.append(part.assign(_arm=arm, _cell=_names(part, cost, arm)))
+        cells, note = _names(part, cost, arm)
+        parts.append(part.assign(_arm=arm, _cell=cells))
         left_out += dropped
+        repeats += [f"of {name!r}, {note}"] if note else []
     matched = _matched_by(parts) if paired else []
     if paired and not matched:
         raise ValueError(
@@ -94,7 +97,7 @@ def read_pair(
         _per_arm(front, lambda part: part["_cell"].nunique()),
         int(everything.groupby("_cell").size().max()),
         _per_arm(front, lambda part: (float(part[cost].min()), float(part[cost].max()))),
-        tuple(sorted(set(left_out))), _notes(parts, paired, common),
+        tuple(sorted(set(left_out))), (*repeats, *_notes(parts, paired, common)),
     )  # fmt: skip
 
 
@@ -124,13 +127,17 @@ def _first_reason(dropped: Sequence[tuple[str, str]]) -> str:
     return f": {reason[0]} ({reason[1]} run{'' if reason[1] == 1 else 's'})"
 
 
-def _names(part: pd.DataFrame, cost: str, arm: int) -> list[str]:
-    """Name the cells of an arm by what tells them apart, so that their order is not that of the rows."""
+def _names(part: pd.DataFrame, cost: str, arm: int) -> tuple[list[str], str]:
+    """Name the cells of an arm by what tells them apart, so that their order is not that of the rows.
+
+    Returns:
+        The names, and a sentence where repeats could not be recognised; empty where there are none.
+    """
     if "cell" in part.columns and part["cell"].notna().all():
-        return [f"{arm}:{name}" for name in part["cell"]]
-    labels = cluster_labels(part, cost)
+        return [f"{arm}:{name}" for name in part["cell"]], ""
+    labels, note = labels_and_note(part, cost)
     ids = part["trial_id"].astype(str).groupby(labels).transform("min")
-    return [f"{arm}:{name}" for name in ids]
+    return [f"{arm}:{name}" for name in ids], note
 
 
 def _matched_by(parts: Sequence[pd.DataFrame]) -> list[str]:

@@ -13,8 +13,8 @@ import pandas as pd
 
 from scaling.compare.arms import FrontierPair, read_pair
 from scaling.compare.costs import with_uses
-from scaling.compare.gain import Setting
 from scaling.compare.joint import JointFit, fit_pair
+from scaling.compare.setting import Setting
 from scaling.fit import finite
 from scaling.laws.base import Array
 
@@ -133,7 +133,7 @@ def fit_lifetimes(charged: pd.DataFrame, baseline: str, technique: str, setting:
     arms = charged[charged["technique"].isin([baseline, technique])]
     ratio = _training_per_use(arms, setting.error)
     if ratio is None:
-        raise ValueError("training or inference FLOP are not known")
+        raise ValueError("training or inference FLOP are not known; give the table train_flops and inference_flops")
     if technique == baseline:
         raise ValueError("a technique against itself has no break-even")
     limits = np.log(ratio)

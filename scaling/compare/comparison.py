@@ -12,14 +12,17 @@ import pandas as pd
 
 from scaling.compare.arms import count_statuses
 from scaling.compare.break_even import BreakEven, break_even
-from scaling.compare.costs import COSTS, Charged, Charges, charge
-from scaling.compare.gain import Estimate, Gain, Setting, Verdict, check_setting, measure_gain
+from scaling.compare.costs import COSTS, NOT_THERE, Charged, Charges, charge, columns_of
+from scaling.compare.gain import Estimate, Gain, Verdict, measure_gain
 from scaling.compare.sentence import break_even_sentence, break_even_text, cost_words, gain_sentence, interval_text
+from scaling.compare.setting import Setting, check_setting
 from scaling.compare.techniques import check_techniques, read_techniques
 from scaling.fit import finite
 from scaling.progress import Progress, silent
 
 COMPARISON_VERSION = 1
+# Columns of a table that are a cost by themselves, most asked for first.
+COST_COLUMNS = ("train_flops", "inference_flops", "inference_seconds", "energy_joules", "n_params")
 
 
 @dataclass(frozen=True, repr=False)
@@ -135,6 +138,7 @@ class Comparison:
             "error": self.setting.error,
             "level": self.setting.level,
             "margin": self.setting.margin,
+            "bend_margin": self.setting.bend_margin,
             "charges": {
                 "leave_out": list(self.charges.leave_out), "spread": dict(self.charges.spread),
                 "uses": finite(self.charges.uses), "price_per_hour": finite(self.charges.price_per_hour),
@@ -208,6 +212,8 @@ def compare(
     _check_one_dataset(table[table["technique"].isin([baseline, *names])])
     charged = charge(table, charges)
     wanted = [cost for cost in COSTS if cost not in charged.missing] if costs is None else list(dict.fromkeys(costs))
+    if not wanted:
+        raise ValueError(f"the runs have no cost to compare on; give them a column such as {', '.join(COST_COLUMNS)}")
     pairs = [(name, cost) for name in names for cost in wanted]
     n_all = len(pairs) + (len(names) if with_break_even else 0)
     gains: list[Gain] = []
@@ -232,9 +238,17 @@ def _gain(charged: Charged, baseline: str, technique: str, cost: str, setting: S
     if reason is None:
         return measure_gain(runs, baseline, technique, cost, setting)
     return Gain(
-        technique, baseline, cost, setting.error, setting.level, setting.margin, Verdict.REFUSED,
-        reason=f"{cost} is not known: {reason}", statuses=count_statuses(runs, technique),
+        technique, baseline, cost, setting.error, setting.level, setting.margin, setting.bend_margin, Verdict.REFUSED,
+        reason=f"{cost} is not known: {reason}{_remedy(charged, cost)}", statuses=count_statuses(runs, technique),
     )  # fmt: skip
+
+
+def _remedy(charged: Charged, cost: str) -> str:
+    """Which columns would make a cost known that no run has; empty where something else is wanting."""
+    if charged.missing.get(cost) != NOT_THERE:
+        return ""
+    lacking = [name for name in columns_of(cost) if charged.table.get(name, pd.Series(dtype=float)).isna().all()]
+    return f"; give the table {' and '.join(lacking)}" if lacking else ""
 
 
 def _check_costs(costs: Sequence[str] | None) -> None:
@@ -255,7 +269,7 @@ def _row(gain: Gain) -> dict[str, Any]:
     return {
         "technique": gain.technique, "cost": gain.cost, "status": gain.verdict.name.lower(),
         **_spread("gain", value), "bend": _of(bend, "value"), "bend_low": _of(bend, "low"),
-        "bend_high": _of(bend, "high"), "law": gain.law or None,
+        "bend_high": _of(bend, "high"), "bend_status": gain.bending.name.lower(), "law": gain.law or None,
         "decades_beyond": _of(value, "decades_beyond"),
         "trials_needed": None if needed is None else needed.n_trials,
         "trials_needed_at": None if needed is None else needed.cost,

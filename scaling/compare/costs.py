@@ -32,6 +32,13 @@ COSTS: Mapping[str, str] = {
 # An ideal sparse machine does dense arithmetic at the dense cost.
 _SPARSE = {"sparse_train_flops": "train_flops", "sparse_inference_flops": "inference_flops"}
 
+NOT_THERE = "no trial has it"
+# Columns that a cost is made of, where it is not one itself.
+_MADE_OF = {
+    "money": ("wall_seconds", "energy_joules"),
+    "lifetime": ("train_flops", "inference_flops"),
+    "lifetime_joules": ("energy_joules", "train_flops", "inference_flops"),
+}
 # Costs that are not known where another is not.
 _DERIVED = {"energy_joules": ("carbon_grams", "money", "lifetime_joules"), "wall_seconds": ("money",)}
 
@@ -149,6 +156,11 @@ def charge(runs: pd.DataFrame, charges: Charges) -> Charged:
     return Charged(table.assign(**columns, wall_seconds=seconds), missing, partly)
 
 
+def columns_of(cost: str) -> tuple[str, ...]:
+    """Columns of the runs that a cost is read from."""
+    return _MADE_OF.get(cost, (cost,))
+
+
 def with_uses(charged: pd.DataFrame, uses: float) -> pd.Series:
     """Lifetime cost of charged runs for a number of uses [FLOP]."""
     return charged["train_flops"] + uses * charged["inference_flops"]
@@ -211,10 +223,10 @@ def _why_empty(name: str, charges: Charges) -> str:
     if name == "money" and charges.price_per_hour is None and charges.price_per_kwh is None:
         return "no price is given; add a price per hour or per kWh"
     if "lifetime" in name and charges.uses is None:
-        return "the number of uses is not given"
+        return "the number of uses is not given; add it"
     if name.startswith("sparse"):
         return "no trial is sparse"
-    return "no trial has it"
+    return NOT_THERE
 
 
 def _numbers(table: pd.DataFrame, name: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from scaling.compare.arms import FrontierPair, count_statuses, read_pair
-from scaling.compare.joint import AUTOMATIC, JointFit, fit_pair
+from scaling.compare.joint import JointFit, fit_pair
 from scaling.compare.needed import Needed, trials_needed
+from scaling.compare.setting import Setting
 from scaling.fit import finite
 from scaling.interval import Interval
 from scaling.laws.base import Array
@@ -32,29 +33,13 @@ class Verdict(Enum):
     REFUSED = "no number"
 
 
-@dataclass(frozen=True)
-class Setting:
-    """How a comparison is made.
+class Bending(Enum):
+    """What the interval of the difference between both exponents says."""
 
-    Attributes:
-        error: Column of the error.
-        level: Of the intervals.
-        margin: Gains within ``1/(1 + margin)`` and ``1 + margin`` make no difference.
-        law: ``power``, ``saturating`` or ``automatic``.
-        n_resamples: Refits behind each interval.
-        seed: Of the resampling.
-        paired: Cells of the grid are resampled in both arms together.
-        budgets: Costs at which the gain is read; by default three within what both arms spent.
-    """
-
-    error: str = "test_error"
-    level: float = 0.95
-    margin: float = 0.05
-    law: str = AUTOMATIC
-    n_resamples: int = 1000
-    seed: int = 0
-    paired: bool = True
-    budgets: tuple[float, ...] = ()
+    BENDS = "the exponents differ"
+    STRAIGHT = "the exponents differ by less than the margin, if at all"
+    CANNOT_TELL = "these runs cannot tell"
+    NOT_KNOWN = "the arms have no exponents of their own"
 
 
 @dataclass(frozen=True)
@@ -105,6 +90,7 @@ class Gain:
     error: str
     level: float
     margin: float
+    bend_margin: float
     verdict: Verdict
     reason: str = ""
     law: str = ""
@@ -125,6 +111,21 @@ class Gain:
         """Whether the exponents differ by more than chance."""
         return self.bend is not None and 0.0 not in self.bend
 
+    @property
+    def largest_negligible_bend(self) -> float:
+        """The margin of the bend in units of the exponent alpha; 0 where the baseline's is not known."""
+        return 0.0 if self.exponents is None else self.bend_margin / self.exponents[0]
+
+    @property
+    def bending(self) -> Bending:
+        """Whether the technique bends the frontier: that it does not is said only where the interval rules it out."""
+        if self.bend is None or self.exponents is None:
+            return Bending.NOT_KNOWN
+        if self.bends:
+            return Bending.BENDS
+        farthest = max(abs(self.bend.low), abs(self.bend.high))
+        return Bending.STRAIGHT if farthest <= self.largest_negligible_bend else Bending.CANNOT_TELL
+
     def gain_interval(self, level: float) -> Interval:
         """Interval of the gain at any level.
 
@@ -143,9 +144,10 @@ class Gain:
         return {
             "technique": self.technique, "baseline": self.baseline, "cost": self.cost, "error": self.error,
             "status": self.verdict.name.lower(), "reason": self.reason, "law": self.law,
-            "level": self.level, "margin": self.margin,
+            "level": self.level, "margin": self.margin, "bend_margin": self.bend_margin,
             "gain": _dict(self.gain), "at_budgets": [_dict(one) for one in self.at_budgets],
             "bend": _dict(self.bend), "bend_reason": self.bend_reason, "bends": self.bends,
+            "bend_status": self.bending.name.lower(),
             "exponents": None if self.exponents is None else [finite(value) for value in self.exponents],
             "crossing": _dict(self.crossing),
             "needed": None if self.needed is None else self.needed.to_dict(),
@@ -163,7 +165,8 @@ def measure_gain(runs: pd.DataFrame, baseline: str, technique: str, cost: str, s
     """Compare two frontiers; what cannot be compared is a gain without a number and with a reason."""
     names: dict[str, Any] = {
         "technique": technique, "baseline": baseline, "cost": cost, "error": setting.error, "level": setting.level,
-        "margin": setting.margin, "statuses": count_statuses(runs, technique),
+        "margin": setting.margin, "bend_margin": setting.bend_margin,
+        "statuses": count_statuses(runs, technique),
     }  # fmt: skip
     try:
         pair = read_pair(runs, baseline, technique, cost=cost, error=setting.error, paired=setting.paired)
@@ -271,24 +274,3 @@ def _exp(value: float) -> float:
 
 def _dict(estimate: Estimate | None) -> dict[str, Any] | None:
     return None if estimate is None else estimate.to_dict()
-
-
-def check_setting(setting: Setting, columns: Sequence[str]) -> None:
-    """Refuse a setting that no comparison could follow.
-
-    Raises:
-        ValueError: With the value, what is allowed, and the remedy.
-    """
-    if not 0 < setting.level < 1:
-        raise ValueError(f"level is {setting.level}, but it lies between 0 and 1; 0.95 is usual")
-    if not (math.isfinite(setting.margin) and setting.margin >= 0):
-        raise ValueError(f"margin is {setting.margin}, but it is a share from 0, such as 0.05")
-    if setting.n_resamples < 20:
-        raise ValueError(f"n_resamples is {setting.n_resamples}, but it is a whole number from 20; 1000 is usual")
-    if setting.law not in (AUTOMATIC, "power", "saturating"):
-        raise ValueError(f"law is {setting.law!r}, but frontiers are compared under automatic, power or saturating")
-    if setting.error not in columns:
-        raise ValueError(f"the runs have no column {setting.error!r} to compare")
-    wrong = [budget for budget in setting.budgets if not (math.isfinite(budget) and budget > 0)]
-    if wrong:
-        raise ValueError(f"a budget is {wrong[0]}, but budgets are above 0")

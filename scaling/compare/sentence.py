@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 
 from scaling.compare.break_even import BreakEven, Payback
-from scaling.compare.gain import Estimate, Gain, Verdict
+from scaling.compare.gain import Bending, Estimate, Gain, Verdict
 from scaling.compare.laws import LARGEST_STATED_GAIN
 from scaling.compare.needed import CHANCE, MOST_SEEDS
 from scaling.runs import label
 
-# A bend is called absent only if its interval rules out this share of the exponent.
-NEGLIGIBLE_BEND = 0.5
 # Decades beyond the runs from which a crossing is no longer worth a word.
 FARTHEST_CROSSING = 1.0
 _UNITS = {
@@ -128,14 +126,15 @@ def _bend(gain: Gain) -> str:
         why = "from error that levels off" if gain.law == "saturating" else f"({gain.bend_reason})"
         return f"; whether it bends cannot be told {why}"
     numbers = f"{bend.value:.2g} [{bend.low:.2g}, {bend.high:.2g}]"
-    if gain.bends:
+    if gain.bending is Bending.BENDS:
         way = "falls faster" if bend.value > 0 else "falls more slowly"
         reads = ", ".join(f"{factor_text(one)} at {cost_text(gain.cost, one.at_cost or 0)}" for one in gain.at_budgets)
         return f"; and it bends, error {way} ({numbers} in the exponent): {reads}{_crossing(gain)}"
-    alpha = 1 / gain.exponents[0] if math.isfinite(gain.exponents[0]) else 0.0
-    if max(abs(bend.low), abs(bend.high)) > NEGLIGIBLE_BEND * alpha:
-        return f"; whether it bends cannot be told ({numbers})"
-    return f", does not bend it ({numbers})" if gain.verdict is Verdict.SHIFTS else f"; it does not bend ({numbers})"
+    share = f"{gain.bend_margin:.0%} of the baseline's exponent"
+    if gain.bending is Bending.CANNOT_TELL:
+        return f"; whether it bends cannot be told ({numbers}, and ±{gain.largest_negligible_bend:.2g} is {share})"
+    words = ", does not bend it" if gain.verdict is Verdict.SHIFTS else "; it does not bend"
+    return f"{words} ({numbers}, within ±{gain.largest_negligible_bend:.2g}, {share})"
 
 
 def _crossing(gain: Gain) -> str:

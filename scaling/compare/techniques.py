@@ -26,13 +26,18 @@ def read_techniques(runs: pd.DataFrame, by: Sequence[str] = ()) -> tuple[pd.Data
     """
     table = check_runs(runs)
     if "technique" not in table.columns:
-        raise ValueError("the runs have no column 'technique', so there is nothing to compare")
+        raise ValueError(
+            "the runs have no column 'technique', so there is nothing to compare; add one that names each run's, "
+            "`baseline` for none"
+        )
     if table["technique"].isna().any():
         place = int(table["technique"].isna().to_numpy().argmax())
         raise ValueError(f"row {place + 1}: technique is empty; name it, `baseline` for none")
     for option in by:
         if option not in table.columns:
-            raise ValueError(f"the runs have no option {option!r} to tell techniques apart by")
+            raise ValueError(
+                f"the runs have no option {option!r} to tell techniques apart by; they have {', '.join(table.columns)}"
+            )
     chosen, not_chosen = choose_on_validation(table)
     names = chosen["technique"].astype(str)
     for option in by:

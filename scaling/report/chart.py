@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 COSTS = (
     "train_flops", "energy_joules", "inference_flops", "inference_seconds", "n_params", "model_bytes", "wall_seconds",
-    "carbon_grams", "hardware_burden_flop",
+    "carbon_grams", "hardware_burden_flop", "peak_memory_bytes",
 )  # fmt: skip
 ERRORS = ("test_error", "shift_error", "validation_error", "test_loss")
 # What a point says of its trial, beside its costs and errors.

@@ -108,6 +108,7 @@ def test_techniques_are_rows_of_mlflow_and_gains_its_metrics(table, tmp_path):
     assert run.data.metrics["gain_train_flops"] == pytest.approx(gain.value)
     assert run.data.metrics["gain_train_flops_low"] == pytest.approx(gain.low)
     assert "exponent_difference_train_flops" in run.data.metrics
+    assert run.data.params["bend_train_flops"] == found.comparison.gain("pruning").bending.name.lower()
     assert not any("energy" in name for name in run.data.metrics)
     assert run.data.params["verdict_energy_joules"] == "refused"
     assert "comparison.json" in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}

@@ -144,7 +144,7 @@ COMMANDS = [
     ),
     (
         f"plan {SMOKE} --set grid.width=[4000000] --set grid.depth=[2]",
-        "a trial of mlp with width 4000000, depth 2 and batch_size 32 needs ",
+        "a training of mlp with width 4000000, depth 2 and batch_size 32 needs ",
     ),
     (f"sweep {SMOKE} --set grid.width=[4000000] --set grid.depth=[2]", "take a smaller width, depth or batch_size"),
     (f"plan {SMOKE} --set resources.memory_gib=1000000", "resources.memory_gib is 1e+06, but this machine has "),

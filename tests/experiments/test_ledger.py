@@ -6,6 +6,7 @@ import pytest
 
 from experiments.energy import EnergyReading
 from experiments.ledger import Ledger, Phase
+from scaling.runs import column
 
 
 class Account:
@@ -99,6 +100,29 @@ def test_peak_memory_is_that_of_the_phase():
     assert large - after > 50 * 2**20
 
 
+def test_peak_memory_is_in_the_table_by_phase_and_the_largest_of_them_as_the_trial_s():
+    """What another trial needed for its teacher is charged like its FLOP; memory is not summed."""
+    ledger = Ledger(NoAccount())
+    parts = [Phase("train", peak_memory_bytes=700), Phase("validate", peak_memory_bytes=2**40), Phase("look")]
+    ledger.charge("teacher", parts, elsewhere=True)
+    with ledger.phase("train"):
+        pass
+    columns = ledger.columns()
+
+    assert columns["peak_memory_bytes_teacher"] == columns["peak_memory_bytes"] == 2**40
+    assert 0 < columns["peak_memory_bytes_train"] < 2**40
+    assert column("peak_memory_bytes_teacher").unit == column("peak_memory_bytes").unit == "B"
+
+
+def test_peak_memory_that_is_not_known_is_empty():
+    """None, never 0."""
+    ledger = Ledger(NoAccount())
+    ledger.charge("teacher", [Phase("train", wall_seconds=1.0)], elsewhere=True)
+
+    assert ledger.columns()["peak_memory_bytes_teacher"] is None
+    assert ledger.columns()["peak_memory_bytes"] is None
+
+
 @pytest.mark.parametrize("name", ["", "Train", "a b", "a_b", "../x"])
 def test_a_phase_that_could_not_be_a_column_is_refused(name):
     """Phases become column names."""
@@ -156,3 +180,18 @@ def test_energy_that_is_not_known_makes_no_smaller_total():
     ledger.close(wall_seconds=1.0, energy_joules=2.0)
 
     assert ledger.columns()["energy_joules"] is None
+
+
+def test_energy_that_is_not_known_of_a_part_makes_no_smaller_phase():
+    """Neither where several are charged under one name, nor where a phase goes on without a meter."""
+    ledger = Ledger(Account())
+    parts = [Phase("train", wall_seconds=1.0, energy_joules=5.0), Phase("validate", wall_seconds=1.0)]
+    ledger.charge("search", parts, elsewhere=True)
+    ledger.charge("teacher", parts[::-1], elsewhere=True)
+    with ledger.phase("train"):
+        time.sleep(0.01)
+    ledger.account = NoAccount()
+    with ledger.phase("train"):
+        time.sleep(0.01)
+
+    assert [phase.energy_joules for phase in ledger.phases] == [None, None, None]

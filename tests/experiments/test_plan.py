@@ -1,10 +1,13 @@
 """The plan: exact where it can be, measured where it must be, refusing what cannot run."""
 
+import itertools
+
 import pytest
+from PIL import Image
 
 from experiments.flops import count_family
 from experiments.machine import Machine
-from experiments.plan import check_sweep, plan_trials, summarise
+from experiments.plan import check_memory, check_sweep, plan_trials, summarise
 from experiments.step_costs import Calibration, ShapeCost, calibrate, shape_costs, shape_of
 from experiments.sweep import parse_sweep
 from experiments.trial import run_trial
@@ -48,6 +51,32 @@ def test_memory_grows_with_batch_and_model():
 
     assert bytes_of[1] > bytes_of[0]
     assert bytes_of[2] - bytes_of[0] >= 16 * 500 * 64
+
+
+def test_a_trial_needs_the_memory_of_its_teacher():
+    """What a small student's machine must hold is its teacher, which is refused like any network."""
+    grid = {"width": 8, "depth": 2, "n_train": 100, "technique": [{"distillation": {"teacher_width": 4_000_000}}]}
+    sweep = sweep_of(grid=grid)
+    (trial,) = plan_trials(sweep, MACHINE)
+
+    assert trial.cost.memory_bytes > 16 * 4_000_000**2
+    with pytest.raises(ValueError, match="a training of mlp with width 4000000"):
+        check_memory(sweep.trials(), MACHINE)
+
+
+def test_a_search_is_planned_on_the_data_that_the_machine_has(tmp_path):
+    """A folder of images is named relative to the data folder, and looked at there."""
+    for part, name, number in itertools.product(("train", "val"), ("ant", "bee"), range(4)):
+        path = tmp_path / "images" / part / name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16)).save(path)
+    sweep = sweep_of(
+        dataset="imagefolder:images?size=16",
+        grid={"width": 8, "depth": 1, "n_train": 3, "technique": [{"architecture-search": {"families": "mlp"}}]},
+    )
+    (planned,) = plan_trials(sweep, Machine(device="cpu", data_folder=tmp_path))
+
+    assert planned.flops > 0
 
 
 def test_what_is_done_is_not_planned_again():

@@ -19,7 +19,8 @@ from scaling.runs import COLUMNS, from_rows
 ROOT = Path(__file__).parents[2]
 TIMINGS = {
     "carbon_grams", "inference_seconds", "utilisation", "hardware_burden_flop", "wall_seconds", "wall_seconds_train",
-    "wall_seconds_overhead", "energy_joules", "energy_joules_train", "energy_joules_overhead",
+    "wall_seconds_overhead", "energy_joules", "energy_joules_train", "energy_joules_overhead", "peak_memory_bytes",
+    "peak_memory_bytes_train",
 }  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def test_a_record_is_plain_data_with_every_column(record):
     """JSON holds it without NaN; its row is a row of the runs table, and no column is forgotten."""
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     table = from_rows([record["row"]])
-    optional = {"reason", "sparse_train_flops", "sparse_inference_flops"}
+    optional = {"reason", "note", "sparse_train_flops", "sparse_inference_flops"}
     assert {column.name for column in COLUMNS} - set(table.columns) == optional
     assert record["status"] == "finished"
 
@@ -69,6 +70,7 @@ def test_the_phases_sum_to_the_totals(record):
     assert sum(phase["energy_joules"] for phase in phases) == pytest.approx(row["energy_joules"])
     assert sum(record["energy"]["joules"].values()) == pytest.approx(row["energy_joules"])
     assert row["wall_seconds_train"] + row["wall_seconds_overhead"] == pytest.approx(row["wall_seconds"])
+    assert row["peak_memory_bytes_train"] == phases[0]["peak_memory_bytes"] == row["peak_memory_bytes"]
 
 
 def test_burden_utilisation_and_carbon_follow_from_what_was_measured(record):

@@ -28,7 +28,8 @@ fit: {resamples: 100}
 # What the clock, the meter and the machine decide.
 NOT_COMPARED = [
     "inference_seconds", "utilisation", "hardware_burden_flop", "wall_seconds", "wall_seconds_train",
-    "wall_seconds_overhead", "energy_joules", "energy_joules_train", "energy_joules_overhead",
+    "wall_seconds_overhead", "energy_joules", "energy_joules_train", "energy_joules_overhead", "peak_memory_bytes",
+    "peak_memory_bytes_train",
 ]  # fmt: skip
 
 

@@ -295,6 +295,34 @@ def test_one_seed_is_said():
     assert any("one seed" in note for note in compare(runs, costs=["train_flops"], setting=QUICK).notes)
 
 
+def test_repeats_that_no_seed_tells_apart_are_said():
+    """A table without seeds and cells: which runs repeat each other cannot be known, so each is a cell."""
+    runs = draw_arms(Arms(gain=2.0, **SMALL), seed=1).drop(columns=["seed", "cell", "trial_id"])
+    notes = compare(runs, costs=["train_flops"], setting=QUICK, with_break_even=False).notes
+
+    for arm in ("baseline", "technique"):
+        assert any(f"of '{arm}', 24 of 36 runs repeat the train_flops" in note and "`seed`" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("cost", "charges", "wanted"),
+    [
+        ("train_flops", Charges(), "give the table train_flops"),
+        ("energy_joules", Charges(), "give the table energy_joules"),
+        ("lifetime", Charges(uses=10), "give the table train_flops"),
+        ("lifetime", Charges(), "the number of uses is not given; add it"),
+        ("money", Charges(price_per_kwh=0.3), "give the table wall_seconds and energy_joules"),
+    ],
+)
+def test_a_cost_that_is_not_there_names_what_would_give_it(cost, charges, wanted):
+    """Column or option, in the sentence for that cost; the break-even asks for both FLOP."""
+    runs = draw_arms(Arms(**SMALL)).drop(columns="train_flops")
+    found = compare(runs, costs=[cost], charges=charges, setting=QUICK)
+
+    assert wanted in found.sentences[0]
+    assert "give the table train_flops and inference_flops" in found.sentences[1]
+
+
 @pytest.mark.parametrize(
     ("change", "arguments", "message"),
     [
@@ -305,7 +333,14 @@ def test_one_seed_is_said():
         (lambda runs: runs, {"charges": Charges(leave_out=("teacher",))}, "no trial has a phase 'teacher'"),
         (lambda runs: runs, {"setting": Setting(error="shift_error")}, "no column 'shift_error'"),
         (lambda runs: runs[runs["technique"] == "baseline"], {}, "'baseline' alone"),
-        (lambda runs: runs.drop(columns="technique"), {}, "no column 'technique'"),
+        (lambda runs: runs.drop(columns="technique"), {}, "no column 'technique'.* add one"),
+        (lambda runs: runs, {"setting": Setting(error="shift_error")}, "name one of test_error with --error"),
+        (lambda runs: runs, {"setting": Setting(bend_margin=-1)}, "bend_margin is -1"),
+        (
+            lambda runs: runs.drop(columns=["train_flops", "inference_flops", "n_params"]),
+            {},
+            "no cost to compare on; give them a column such as train_flops",
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_refused(change, arguments, message):

@@ -18,6 +18,13 @@ SHORT = {
     "data-pruning": {"score_epochs": 1, "score_seeds": 2},
     "transfer": {"source_train": 100, "pretrain_epochs": 1},
     "meta-learning": {"source_train": 100, "shots": 4, "meta_steps": 3},
+    "magnitude-pruning": {},
+    "structured-pruning": {},
+    "complexity-penalty": {},
+    "quantization": {"mode": "aware"},
+    "low-precision": {},
+    "architecture-search": {"families": "mlp", "candidates": 2},
+    "expert-features": {},
 }
 
 

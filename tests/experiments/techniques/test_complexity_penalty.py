@@ -165,11 +165,33 @@ def test_zeros_hold_while_the_rest_is_trained(bench):
 
 
 def test_where_all_units_vanish_one_stays():
-    """A layer of nothing could not be built; the network then guesses."""
+    """A layer of nothing could not be built; the network then guesses, and the row says why."""
     row = run_trial(spec(**options(penalty="group-lasso", strength=1000)))["row"]
 
     assert row["n_params"] == (64 + 1 + 2) + (10 + 10)
     assert row["found_keep"] == 1 / 16
+    assert row["test_error"] > 0.8
+    assert row["note"].startswith("no unit is left in hidden0")
+
+
+def test_a_layer_that_lost_all_its_weights_is_noted():
+    """The row of a network that guesses for it says so; that of one that works says nothing."""
+    dead, alive = (run_trial(spec(**options(strength=strength)))["row"] for strength in (1000, 1))
+
+    assert dead["test_error"] > 0.8
+    assert dead["note"].startswith("no weight is left in hidden0.0")
+    assert "note" not in alive
+
+
+@pytest.mark.parametrize("penalty", ["l1", "group-lasso"])
+def test_the_default_leaves_a_network_that_works(penalty):
+    """Under both penalties, with something cut away."""
+    size = {"width": 32, "n_train": 1100, "epochs": 15}
+    plain = run_trial(spec(**size, technique="baseline"))["row"]
+    row = run_trial(spec(**size, **options(penalty=penalty)))["row"]
+
+    assert row["n_params"] < plain["n_params"]
+    assert row["test_error"] < plain["test_error"] + 0.02
 
 
 def test_an_oversized_network_is_trained_and_charged():

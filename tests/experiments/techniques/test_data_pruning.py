@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from experiments.data import describe_dataset
 from experiments.images import Images
-from experiments.techniques.data_pruning import error_norms, kept_positions
+from experiments.machine import Machine
+from experiments.techniques.data_pruning import check, error_norms, kept_positions
 from experiments.trial import run_trial
 
 
@@ -82,3 +84,13 @@ def test_keeping_everything_is_plain_training(brief_trial, shared_machine):
     )
 
     assert whole == plain != half
+
+
+def test_a_single_example_is_refused_when_planning(brief_trial):
+    """Batch norm has no statistics of one; of each class one, or two in all, will do."""
+    info = describe_dataset("digits")
+    with pytest.raises(ValueError, match=r"leaves 1 of 64 examples.*keep of at least 0\.03125, or balance: true"):
+        check(brief_trial("data-pruning", options={"keep": 0.01, "balance": False}), info, Machine())
+
+    check(brief_trial("data-pruning", options={"keep": 0.01}), info, Machine())
+    check(brief_trial("data-pruning", options={"keep": 0.03125, "balance": False}), info, Machine())

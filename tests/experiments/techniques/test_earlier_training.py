@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from experiments import workbench
 from experiments.plan import plan_trials
 from experiments.sweep import SweepSpec
 from experiments.techniques import find_technique
@@ -74,6 +75,17 @@ def test_the_plan_foresees_the_cost(brief_trial, shared_machine):
 
         spent = run_trial(planned.spec, shared_machine)["row"]["train_flops"]
         assert planned.flops == pytest.approx(spent, rel=0.2), technique
+
+
+def test_another_version_of_the_program_prepares_anew(brief_trial, shared_machine, monkeypatch):
+    """What was trained by other code is another training, and what it cost is no account of this one."""
+    trial = brief_trial("distillation", seed=21)
+    first = run_trial(trial, shared_machine)
+    again = run_trial(trial, shared_machine)
+    monkeypatch.setattr(workbench, "code_hash", lambda spec: f"another than that of {spec.trial_id}")
+    later = run_trial(trial, shared_machine)
+
+    assert [record["phases"][0]["elsewhere"] for record in (first, again, later)] == [False, True, False]
 
 
 @pytest.mark.parametrize("technique", TECHNIQUES)

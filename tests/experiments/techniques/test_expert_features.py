@@ -127,3 +127,19 @@ def test_choosing_the_best_pass_is_charged_and_a_limit_stops_it():
 
     assert best["train_flops_validate"] == 250 * (2 * 64 * 2 * 9 + 6 * 2 * 10 * 324)
     assert stopped["status"] == "stopped"
+
+
+@pytest.mark.parametrize("features", ["oriented-gradients", "scattering"])
+def test_in_bf16_the_deployed_features_are_those_that_were_learnt_from(features, bench):
+    """Trained on features in fp32, the model is given the same ones under autocast, which would round them."""
+    work = bench(precision="bf16", technique="expert-features", technique_options={"features": features})
+    extractor, *_ = expert_features.expert_features(work).model
+    images, _ = next(work.train_images.once(50))
+    learnt_from = expert_features.FEATURES[features](height=8, width=8, channels=1)(images)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        deployed = extractor(images)
+        rounded = extractor.inner(images)
+
+    assert torch.equal(deployed, learnt_from)
+    assert not torch.equal(rounded.float(), learnt_from)

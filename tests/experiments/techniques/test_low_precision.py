@@ -1,8 +1,11 @@
 """Training in bf16 where the arithmetic is there, and a refusal where it is not."""
 
+import dataclasses
+
 import pytest
 
 from experiments.data import describe_dataset
+from experiments.device import Device
 from experiments.machine import Machine
 from experiments.spec import TrialSpec
 from experiments.techniques import low_precision
@@ -30,6 +33,20 @@ def test_it_is_the_trial_in_bf16(family, monkeypatch):
         assert low[column] == asked[column]
     assert low["test_loss"] != plain["test_loss"]
     assert low["peak_flops_per_second"] == asked["peak_flops_per_second"]
+
+
+def test_the_peak_rate_is_that_of_all_processes_of_a_trial(bench, monkeypatch):
+    """Two processes with two threads each have twice the rate of two threads: utilisation is over all of them."""
+
+    def find(kind, *, threads, precision, cache_folder):
+        del kind, cache_folder
+        return Device("cpu", "a processor", threads, {"bf16": 3e9}[precision] * threads, "assumed")
+
+    monkeypatch.setattr(low_precision, "find_device", find)
+    alone = bench()
+    together = dataclasses.replace(alone, machine=Machine(device="cpu", threads=4, data_parallel=2))
+
+    assert low_precision.low_precision(together).extra["peak_flops_per_second"] == 2 * 2 * 3e9
 
 
 def test_the_flags_are_read_from_the_file(tmp_path):

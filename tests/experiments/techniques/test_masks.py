@@ -8,7 +8,7 @@ from torch import nn
 
 from experiments.flops import flops_by_layer, inference_flops_per_example, training_flops_per_example
 from experiments.models import FAMILIES, build_model
-from experiments.techniques.masks import Masks, SparseAccount, prunable_weights, sparse_bytes
+from experiments.techniques.masks import Masks, SparseAccount, note_of_lost_layers, prunable_weights, sparse_bytes
 
 SHAPE = {"height": 8, "image_width": 8, "channels": 1, "n_classes": 10}
 EXAMPLE = (1, 8, 8)
@@ -103,6 +103,22 @@ def test_masks_keep_the_largest_weights_of_the_whole_network(densities, seed):
     assert int(kept.sum()) == masks.n_kept == max(1, round(min(densities) * 50))
     assert kept.all() or before[kept].min() >= before[~kept].max()
     assert int(sum(torch.count_nonzero(model[i].weight) for i in (0, 2))) == masks.n_kept
+
+
+@pytest.mark.parametrize(
+    ("densities", "note"),
+    [
+        ({"a.weight": 0.1, "b.weight": 1.0}, ""),
+        ({"a.weight": 0.1, "b.weight": 0.0}, "no weight is left in b:"),
+        ({"a.weight": 0.1, "b.weight": 0.0, "c.weight": 0.0}, "no weight is left in 2 of 3 layers, b the first:"),
+    ],
+)
+def test_layers_without_weights_are_named(densities, note):
+    """The first of them, and how many."""
+    found = note_of_lost_layers(densities)
+
+    assert found.startswith(note)
+    assert bool(found) == bool(note)
 
 
 def test_what_is_cut_stays_cut_though_it_grows():
