@@ -141,7 +141,7 @@ def run_sweep(
         FolderInUseError: If the sweep is already running and does not end within `wait_seconds`.
         OSError: If the storage does not answer at the start.
     """
-    from cluster.mlflow_store import without_password
+    from cluster.mlflow_errors import without_password
     from experiments.plan import check_memory, check_sweep
     from experiments.workbench import open_dataset
 
