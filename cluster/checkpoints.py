@@ -24,6 +24,10 @@ FOLDER = "checkpoints"
 REPORT_SECONDS = 10.0
 # Methods of the keeper in this group run beside those that keep records, so that no record waits for a checkpoint.
 GROUP = "checkpoints"
+# An attempt of which storage has a checkpoint and this disk has nothing: what it spent after that, nobody knows.
+UNKNOWN_LOSS: Record = {
+    "reason": "it was begun under a head that is gone", "lost_seconds": None, "lost_flops": None, "lost_joules": None
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class CheckpointFolder:
     """Checkpoints and progress of a sweep's trials. Safe to call from several threads."""
 
     def __init__(self, records_folder: Path, checkpointing: Checkpointing | None = None) -> None:
-        """Take over what an earlier driver left, less that of trials which have their record."""
+        """Take over what an earlier driver left here or in the storage, less that of trials that have their record."""
         self._records_folder = records_folder
         self._folder = records_folder / FOLDER
         self._lock = threading.Lock()
@@ -126,6 +130,8 @@ class CheckpointFolder:
         for progress in self._progress.values():
             if progress.kept or progress.reported:
                 progress.end_attempt("its sweep ended before it did")
+        for trial_id in self._stored - self._local - set(self._progress):
+            self._progress[trial_id] = Progress([dict(UNKNOWN_LOSS)])
 
     def waiting(self) -> set[str]:
         """Ids of the trials that have a checkpoint."""
@@ -174,7 +180,7 @@ class CheckpointFolder:
                 progress.retries.append({"reason": "its checkpoint was of no use", "lost_seconds": 0.0,
                                          "lost_flops": 0.0, "lost_joules": 0.0})  # fmt: skip
             last = progress.retries[-1]
-            last["lost_seconds"] += spent.seconds
+            last["lost_seconds"] = _sum(last["lost_seconds"], spent.seconds)
             last["lost_flops"] = _sum(last["lost_flops"], spent.flops)
             last["lost_joules"] = _sum(last["lost_joules"], spent.joules)
             self._write_progress(trial_id)

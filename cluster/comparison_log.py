@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.mlflow_store import DESCRIPTION_TAG, MlflowStore, check_uri, failures, without_password
+from cluster.mlflow_errors import failures, in_words, without_password
+from cluster.mlflow_store import DESCRIPTION_TAG, MlflowStore, check_uri
 from cluster.mlflow_values import MetricPoint, is_finite, safe_name
 
 
@@ -59,6 +60,5 @@ def log_comparison(
             identity = {"kind": "comparison", "technique": run.technique, "baseline": run.baseline}
             store.put_sweep(run.technique, params, metrics, artifacts, run.description, identity)
     except failures() as error:
-        line = without_password((str(error).splitlines() or [type(error).__name__])[0])
-        return f"the tracking server at {without_password(uri)} did not take the comparison: {line[:200]}"
+        return f"the tracking server at {without_password(uri)} did not take the comparison: {in_words(error)}"
     return ""

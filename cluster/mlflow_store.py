@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sqlite3
 import time
 import warnings
@@ -24,6 +23,9 @@ from cluster.mlflow_values import MetricPoint, RunValues
 
 SQLITE_PREFIX = "sqlite:///"
 SCHEMES = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
+# Databases whose drivers take the same option for the time that a connection may take.
+DATABASES = ("postgresql", "mysql")
+KNOCK_SECONDS = 10
 # A server that is away must not hold the sweep: one try, short, and again later. MLflow's own defaults
 # are seven tries of two minutes. What the user has set stays.
 ENVIRONMENT = {
@@ -245,31 +247,6 @@ def sweep_identity(sweep: str) -> dict[str, str]:
     return {"kind": "sweep", "sweep": sweep}
 
 
-def failures() -> tuple[type[Exception], ...]:
-    """Name what a tracking server that is away, full, or refuses can raise."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ValueError)
-
-
-def advice(error: Exception) -> str:
-    """Say what a person can do about a server that refuses; empty where nothing is known."""
-    code = getattr(error, "error_code", "")
-    if code == "UNAUTHENTICATED":
-        return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user that it knows"
-    if code == "PERMISSION_DENIED" and "Host" in str(error):
-        return "start it with --allowed-hosts and the name in this address"
-    if code == "PERMISSION_DENIED":
-        return "ask its administrator for the right to write to the experiment"
-    return ""
-
-
-def without_password(uri: str) -> str:
-    """Show an address without the credentials that it may hold."""
-    return re.sub(r"(?<=//)[^/@]*@", "", uri)
-
-
 def open_client(uri: str) -> Any:
     """Connect to a tracking server or database without traffic to anybody else.
 
@@ -279,6 +256,8 @@ def open_client(uri: str) -> Any:
     check_uri(uri)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if uri.startswith(DATABASES):
+        _knock(uri)
     from sqlalchemy.exc import SADeprecationWarning
 
     # MLflow uses what SQLAlchemy 2.1 calls old; that is between the two of them.
@@ -297,6 +276,17 @@ def open_client(uri: str) -> Any:
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def _knock(uri: str) -> None:
+    """Raise what the database's driver raises if it is away: MLflow itself would try for 100 s before it says so."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": KNOCK_SECONDS})
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 def read_rows(uri: str, experiment: str) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cluster.mlflow_store import MlflowStore, failures, open_client, without_password
+from cluster.mlflow_errors import failures, in_words, without_password
+from cluster.mlflow_store import MlflowStore, open_client
 from cluster.mlflow_values import MetricPoint, is_finite, safe_name
 
 MOST_NIGHTS = 400
@@ -40,8 +41,7 @@ def log_night(
         store = MlflowStore(uri, experiment, artifact_root=artifact_root)
         store.put_sweep(night, known, points, artifacts, description, {"kind": "night", "night": night})
     except failures() as error:
-        line = without_password((str(error).splitlines() or [type(error).__name__])[0])
-        return f"the tracking server at {without_password(uri)} did not take the night: {line[:200]}"
+        return f"the tracking server at {without_password(uri)} did not take the night: {in_words(error)}"
     return ""
 
 
@@ -58,7 +58,7 @@ def read_nights(uri: str, experiment: str) -> list[tuple[dict[str, str], dict[st
             return []
         runs = client.search_runs([found.experiment_id], "tags.kind = 'night'", max_results=MOST_NIGHTS)
     except failures() as error:
-        line = without_password((str(error).splitlines() or [type(error).__name__])[0])
-        raise ValueError(f"the history of nights at {without_password(uri)} cannot be read: {line[:200]}") from None
+        where = without_password(uri)
+        raise ValueError(f"the history of nights at {where} cannot be read: {in_words(error)}") from None
     pairs = [(dict(run.data.params), dict(run.data.metrics)) for run in runs]
     return sorted(pairs, key=lambda pair: pair[0].get("ended_at", ""))

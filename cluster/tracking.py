@@ -20,16 +20,8 @@ from typing import Any
 
 from cluster.delivery_log import Delivery, DeliveryLog
 from cluster.logged_models import TrialModel
-from cluster.mlflow_store import (
-    DESCRIPTION_TAG,
-    SQLITE_PREFIX,
-    MlflowStore,
-    advice,
-    check_uri,
-    failures,
-    read_rows,
-    without_password,
-)
+from cluster.mlflow_errors import advice, failures, in_words, without_password
+from cluster.mlflow_store import DESCRIPTION_TAG, SQLITE_PREFIX, MlflowStore, check_uri, read_rows
 from cluster.mlflow_values import MetricPoint, digest, is_finite, run_values, safe_name
 from cluster.records import Record
 
@@ -302,10 +294,8 @@ class Tracker:
         return self._store
 
     def _sentence(self, error: Exception) -> str:
-        # MLflow's messages repeat the address, with the password that it may hold.
-        line = without_password((str(error).splitlines() or [type(error).__name__])[0])
         remedy = advice(error)
-        return f"the tracking server at {without_password(self.uri)} did not take the record: {line[:200]}" + (
+        return f"the tracking server at {without_password(self.uri)} did not take the record: {in_words(error)}" + (
             f"; {remedy}" if remedy else ""
         )
 

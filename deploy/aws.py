@@ -24,17 +24,20 @@ IMAGE_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-g
 OWN_ADDRESS_URL = "https://checkip.amazonaws.com"
 
 
-def complete(config: dict[str, Any], image_id: str, storage: str) -> dict[str, Any]:
+def complete(config: dict[str, Any], image_id: str, group_id: str, storage: str) -> dict[str, Any]:
     """Fill in what differs between accounts and days.
 
     Args:
         config: The launch file.
         image_id: Machine image of every kind of node that names none.
+        group_id: Security group of every kind of node that names none. With it Ray stays in that group's network: by
+            name alone it would take any network of the account, and make a group there that is open to the world.
         storage: Address of the bucket's folder, left on the head for its jobs.
     """
     completed = copy.deepcopy(config)
     for kind in completed["available_node_types"].values():
         kind["node_config"].setdefault("ImageId", image_id)
+        kind["node_config"].setdefault("SecurityGroupIds", [group_id])
     completed["head_setup_commands"] = [
         *completed.get("head_setup_commands", []),
         f"echo {storage} > ~/.ninthpower-storage",
@@ -144,9 +147,10 @@ def main(arguments: Sequence[str]) -> None:
     region = config["provider"]["region"]
     session = boto3.Session(region_name=region)
     account = session.client("sts").get_caller_identity()["Account"]
-    open_firewall(session.client("ec2"), config["provider"]["security_group"]["GroupName"], _own_address())
+    group_name = config["provider"]["security_group"]["GroupName"]
+    group_id = open_firewall(session.client("ec2"), group_name, _own_address())
     storage = make_bucket(session.client("s3"), f"ninthpower-{account}-{region}", region)
-    completed = complete(config, find_image(session.client("ssm")), storage)
+    completed = complete(config, find_image(session.client("ssm")), group_id, storage)
     target.write_text(yaml.safe_dump(completed, sort_keys=False), encoding="utf-8")
     print(f"{target}: results go to {storage}")
 

@@ -20,6 +20,7 @@ from experiments.literature_commands import literature, project, theory
 from experiments.nightly_command import baseline, nightly, reproduce
 from experiments.output_commands import export, init
 from experiments.terminal import make_console, working
+from experiments.wording import refusal_text
 
 app = typer.Typer(
     name="ninthpower",
@@ -299,7 +300,8 @@ def main() -> None:
     except (ValueError, OSError, RuntimeError) as error:
         if debug:
             raise
-        typer.echo(f"ninthpower: {error}", err=True)
+        said = refusal_text(error) if isinstance(error, OSError) else str(error)
+        typer.echo(f"ninthpower: {said}", err=True)
         sys.exit(2)
     except ModuleNotFoundError as error:
         if debug:

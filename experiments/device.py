@@ -70,7 +70,10 @@ def find_device(kind: str, *, threads: int, precision: str, cache_folder: Path) 
 
     has_cuda = torch.cuda.is_available()
     if kind == "cuda" and not has_cuda:
-        raise ValueError("device is 'cuda', but torch sees no GPU here; use device: cpu, or give trials a GPU")
+        raise ValueError(
+            "the trial wants a GPU, but torch sees none here; give trials a GPU (resources.gpus), use device: cpu, or"
+            " run `ninthpower doctor` on the machine if it has one"
+        )
     if kind == "cpu" or not has_cuda:
         name = processor_name()
         rate = _measured_rate(name, "cpu", threads, precision, cache_folder)

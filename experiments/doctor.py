@@ -200,15 +200,16 @@ def _holder(folder: Path) -> str:
 
 
 def _tracking(uri: str) -> str:
-    from cluster.mlflow_store import failures, open_client, without_password
+    from cluster.mlflow_errors import advice, failures, in_words, without_password
+    from cluster.mlflow_store import open_client
 
     try:
         experiments = open_client(uri).search_experiments(max_results=1000)
     except failures() as error:
-        first = without_password((str(error).splitlines() or ["no message"])[0])[:200]
+        remedy = advice(error)
         raise RuntimeError(
-            f"the tracking server at {without_password(uri)} does not answer ({first}); sweeps run without it, and "
-            "ninthpower sync delivers later"
+            f"the tracking server at {without_password(uri)} does not answer ({in_words(error)}); "
+            f"{f'{remedy}; ' if remedy else ''}sweeps run without it, and ninthpower sync delivers later"
         ) from None
     return f"the tracking server at {without_password(uri)} answers and has {len(experiments)} experiments"
 

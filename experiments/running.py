@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +155,7 @@ def run_sweep(
         FolderInUseError: If the sweep is already running and does not end within `wait_seconds`.
         OSError: If the storage does not answer at the start.
     """
-    from cluster.mlflow_store import without_password
+    from cluster.mlflow_errors import without_password
     from experiments.plan import check_memory, check_sweep
     from experiments.workbench import open_dataset
 
@@ -218,6 +218,7 @@ def run_trials_of(
     )
     if not waiting:  # a refit needs no Ray
         return Outcome(len(planned), len(planned), {}, 0, 0, False, 0.0, 0.0)
+    machine = worker_machine(sweep, machine)
     with connect(address, cpus=None if address else workers) as session, progress:
         return run_trials(
             [_request(trial, sweep.name) for trial in planned],
@@ -233,6 +234,14 @@ def run_trials_of(
             checkpointing=_checkpointing(sweep, storage_uri),
             keeps_models=sweep.tracking.models != "none",
         )
+
+
+def worker_machine(sweep: SweepSpec, machine: Machine) -> Machine:
+    """Where workers train: a trial that is given a GPU uses it, or fails where torch cannot, as with an old driver.
+
+    Left to itself it would train on processors, at the GPU's price.
+    """
+    return replace(machine, device="cuda") if sweep.resources.gpus and machine.device == "auto" else machine
 
 
 def _keeping(sweep: SweepSpec, folder: Path) -> list[SweepListener]:

@@ -1,6 +1,13 @@
-"""Quantities in words, the same everywhere a person reads them."""
+"""Quantities and refusals of the system in words, the same everywhere a person reads them."""
 
 from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def flops_text(flops: float) -> str:
@@ -34,3 +41,20 @@ def bytes_text(n_bytes: float) -> str:
 def energy_text(joules: float) -> str:
     """``820 J`` or ``0.12 kWh``."""
     return f"{joules / 3.6e6:.2g} kWh" if joules >= 3.6e4 else f"{joules:.0f} J"
+
+
+def refusal_text(error: OSError) -> str:
+    """What the system refused and what to do about it, in a sentence; its own words where nothing better is known."""
+    if error.errno in FULL:
+        place = f" for {error.filename}" if error.filename else ""
+        return f"no room is left{place} ({error.strerror}); make room, then give the same command again"
+    if error.errno not in FORBIDDEN or not isinstance(error.filename, str | Path):
+        return str(error)
+    path = Path(error.filename).absolute()
+    if path.is_file() and not os.access(path, os.R_OK):
+        return f"{path} may not be read by this user ({error.strerror}); ask its owner, or give another"
+    folder = next(folder for folder in (path, *path.parents) if folder.is_dir())
+    return (
+        f"nothing can be written in {folder} ({error.strerror}); give a folder where it can, by --results or --out, or "
+        "ask its owner"
+    )

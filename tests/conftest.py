@@ -1,9 +1,11 @@
-"""In CI a test that lacks what it needs fails, so that nothing passes there which was never run.
+"""What holds for all tests.
 
-Elsewhere it is skipped: a person may have no browser, no PostgreSQL, and no copy of a data set.
+In CI a test that lacks what it needs fails, so that nothing passes there which was never run. Elsewhere it is skipped:
+a person may have no browser, no PostgreSQL, and no copy of a data set.
 """
 
 import os
+import subprocess
 
 import pytest
 
@@ -23,3 +25,24 @@ def pytest_runtest_makereport(item):
 def in_ci():
     """Whether this is a run of CI: GitHub, GitLab and .ci/run set the variable."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+@pytest.fixture
+def read_only(request):
+    """A function that makes a folder one that cannot be written to, for as long as the test lasts."""
+    mounted = []
+
+    def make(folder):
+        folder.chmod(0o555)
+        if not os.access(folder, os.W_OK):
+            return
+        # The administrator may write anywhere but on a mount that forbids it.
+        if subprocess.run(["mount", "--bind", folder, folder], capture_output=True, check=False).returncode:
+            request.applymarker(pytest.mark.optional)
+            pytest.skip("no folder can be made read-only for this user")
+        mounted.append(folder)
+        subprocess.run(["mount", "-o", "remount,ro,bind", folder], capture_output=True, check=True)
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", folder], check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -73,10 +74,28 @@ class FileStore:
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         try:
-            with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
-                return connection.execute(query, tuple(values)).fetchall()
+            try:
+                return self._ask("mode=ro", query, values)
+            except sqlite3.OperationalError:
+                if os.access(self._path.parent, os.W_OK):
+                    raise
+                # SQLite wants to keep its locks beside the file, unless it is told that nobody writes to it.
+                self._check_whole()
+                return self._ask("mode=ro&immutable=1", query, values)
         except sqlite3.Error as error:
             raise ValueError(
                 f"{self._path} cannot be read as an MLflow store ({error}); give the SQLite file that a sweep or an "
                 "MLflow server writes"
             ) from None
+
+    def _ask(self, mode: str, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(f"{self._path.as_uri()}?{mode}", uri=True, timeout=30)) as connection:
+            return connection.execute(query, tuple(values)).fetchall()
+
+    def _check_whole(self) -> None:
+        rest = self._path.with_name(f"{self._path.name}-wal")
+        if rest.is_file() and rest.stat().st_size:
+            raise ValueError(
+                f"{self._path} was being written to and its folder is read-only, so that what {rest.name} holds of it "
+                "cannot be read; copy both files into a folder that can be written to, and give that one"
+            )

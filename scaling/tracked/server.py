@@ -6,6 +6,8 @@ import base64
 import json
 import os
 import re
+import socket
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -100,10 +102,9 @@ class ServerStore:
             with error:
                 raise ValueError(self._refusal(error)) from None
         except (OSError, HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
             raise ValueError(
-                f"no tracking server answers at {self.shown} ({reason}); start it, open the tunnel to it, or check the "
-                "address"
+                f"no tracking server answers at {self.shown} ({_why(error)}); start it, open the tunnel to it, or "
+                "check the address"
             ) from None
 
     def _refusal(self, error: urllib.error.HTTPError) -> str:
@@ -167,6 +168,19 @@ def _run(run: dict[str, Any]) -> TrackedRun:
         params={one["key"]: one.get("value", "") for one in data.get("params", [])},
         tags={one["key"]: one.get("value", "") for one in data.get("tags", [])},
     )
+
+
+def _why(error: Exception) -> str:
+    """Why there is no answer, in a person's words."""
+    reason = getattr(error, "reason", None) or error
+    words = (
+        (ConnectionRefusedError, "nothing listens there"),
+        (socket.gaierror, "nobody knows that name"),
+        (TimeoutError, f"none within {TIMEOUT_SECONDS:.0f} s"),
+        (ssl.SSLCertVerificationError, "its certificate is not trusted"),
+        ((ConnectionError, HTTPException), "it broke the connection, or is no web server"),
+    )
+    return next((text for kind, text in words if isinstance(reason, kind)), str(reason))
 
 
 def _whole(value: Any) -> int | None:

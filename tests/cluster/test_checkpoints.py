@@ -110,8 +110,29 @@ def test_storage_has_a_copy_that_outlives_the_head(tmp_path):
     assert head.load_checkpoint("a") == b"content"
     head.keep("a", json.dumps({"trial_id": "a", "status": "finished", "row": {}}))
 
+    record = read_record(tmp_path / "new" / "a.json")
+    assert record["attempts"] == 2
+    assert record["retries"] == [
+        {"reason": "it was begun under a head that is gone"}
+        | dict.fromkeys(("lost_seconds", "lost_flops", "lost_joules"))
+    ]
+    # Unknown is neither 0 nor a number: the phase says that something was lost, the row does not say how much.
+    assert (record["phases"], record["row"]) == ([{"phase": "lost"}], {})
     assert not list((tmp_path / "bucket").rglob("*.pt"))
     assert RecordKeeper(str(tmp_path / "third"), storage).waiting() == set()
+
+
+def test_a_checkpoint_of_a_lost_head_that_is_of_no_use_leaves_the_loss_unknown(tmp_path):
+    """What was in it is known, what came after it is not, and so the sum is not."""
+    storage = Checkpointing(60.0, (tmp_path / "bucket").as_uri(), "sweep")
+    CheckpointFolder(tmp_path / "lost", storage).save("a", b"content", Spent(6.0, 30.0, 4.0))
+    head = CheckpointFolder(tmp_path / "new", storage)
+
+    head.discard("a", Spent(6.0, 30.0, 4.0))
+
+    (lost,) = head.retries("a")
+    assert (lost["lost_seconds"], lost["lost_flops"], lost["lost_joules"]) == (None, None, None)
+    assert not list((tmp_path / "bucket").rglob("*.pt"))
 
 
 def test_a_disk_that_takes_no_checkpoint_ends_no_trial(tmp_path, caplog):

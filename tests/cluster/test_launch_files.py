@@ -109,6 +109,17 @@ def test_aws_workers_are_spot_and_their_disks_closed():
     assert config["provider"]["security_group"] == {"GroupName": "ninthpower"}
 
 
+def test_gpu_workers_have_a_driver_for_the_pinned_torch_and_the_project_is_named_once():
+    """The builds of torch that constraints.txt pins are for CUDA 13, which needs driver 580."""
+    text = GCP.read_text()
+    kinds = load(GCP)["available_node_types"]
+    images = {kind["node_config"]["disks"][0]["initializeParams"]["sourceImage"] for kind in kinds.values()}
+
+    assert all(int(re.search(r"nvidia-(\d+)$", image)[1]) >= 580 for image in images)
+    assert text.count("your-project") == 1
+    assert kinds["gpu_spot"]["node_config"]["scheduling"]["provisioningModel"] == "SPOT"
+
+
 @LAUNCHERS
 def test_the_driver_sees_what_the_cluster_may_grow_to(path, tmp_path):
     """From the file that Ray leaves on the head: trials wait for a GPU that is not there yet."""
@@ -305,12 +316,12 @@ def test_a_firewall_that_is_open_to_the_world_is_refused(aws):
 
 
 def test_the_completed_file_is_still_rays(aws, tmp_path):
-    """Image and bucket are filled in; where the file names an image, that one stays."""
+    """Image, security group and bucket are filled in; where the file names an image, that one stays."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     config = load(AWS)
     config["available_node_types"]["head"]["node_config"]["ImageId"] = "ami-mine"
-    completed = aws.complete(config, "ami-today", "s3://ninthpower-1-us-west-2/ninthpower")
+    completed = aws.complete(config, "ami-today", "sg-1", "s3://ninthpower-1-us-west-2/ninthpower")
     path = tmp_path / "completed.yaml"
     path.write_text(yaml.safe_dump(completed, sort_keys=False))
     again = yaml.safe_load(path.read_text())
@@ -318,6 +329,8 @@ def test_the_completed_file_is_still_rays(aws, tmp_path):
 
     images = {name: kind["node_config"]["ImageId"] for name, kind in again["available_node_types"].items()}
     assert images == {"head": "ami-mine", "gpu_spot": "ami-today"}
+    # By its id, so that Ray looks for no network of its own, and makes no group there.
+    assert all(kind["node_config"]["SecurityGroupIds"] == ["sg-1"] for kind in again["available_node_types"].values())
     assert again["head_setup_commands"][-1] == "echo s3://ninthpower-1-us-west-2/ninthpower > ~/.ninthpower-storage"
 
 

@@ -93,7 +93,10 @@ COMMANDS = [
     ("runs mine.csv --columns width,depht", "the runs have no column 'depht'; they have "),
     ("runs mine.csv --status done", "status is 'done'; it is one of finished, diverged, failed, stopped"),
     ("export mine.csv", "mine holds no fits.json; run ninthpower fit mine.csv first"),
-    ("fit http://127.0.0.1:9#digits", "no tracking server answers at http://127.0.0.1:9 ("),
+    (
+        "fit http://127.0.0.1:9#digits",
+        "no tracking server answers at http://127.0.0.1:9 (nothing listens there); start it",
+    ),
     ("runs sqlite:///nowhere.db", "there is no MLflow store "),
     (
         "compare postgresql://h/db#digits",
@@ -187,6 +190,33 @@ def test_a_command_says_what_is_wrong_in_one_sentence(ninthpower, tmp_path, monk
     assert done.stdout == ""
     allowed = {"runs.csv", "runs.parquet"} if "none of the" in message else set()
     assert {path.name for path in tmp_path.rglob("*") if path.is_file() and path not in before} <= allowed
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"sweep {SMOKE} --quiet --results archive",
+        f"plan {SMOKE} --results archive",
+        "fit mine.csv --out archive/fitted",
+        "report mine.csv --out archive",
+        "init archive/mine.yaml",
+    ],
+)
+def test_a_folder_that_is_read_only_is_said_in_a_sentence(ninthpower, tmp_path, read_only, line):
+    """Which folder, and what to give instead; what only reads does not mind."""
+    (tmp_path / "mine.csv").write_text(FILES["mine.csv"])
+    (tmp_path / "archive").mkdir()
+    read_only(tmp_path / "archive")
+
+    done = ninthpower(*line.split(" "))
+
+    if line.startswith("plan"):
+        assert done.returncode == 0, done.stderr
+        return
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.count("\n") == 1
+    assert f"nothing can be written in {tmp_path / 'archive'} (" in done.stderr
+    assert done.stderr.endswith("give a folder where it can, by --results or --out, or ask its owner\n")
 
 
 def fitted(law="power"):

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.running import machine_for, worker_machine
 from experiments.spec import TrialSpec
 from experiments.sweep import axis_values, load_sweep, parse_sweep
 
@@ -171,3 +172,21 @@ def test_a_technique_that_is_no_name_with_options_is_refused(entry):
     """The form is shown."""
     with pytest.raises(ValueError, match="is no name and no"):
         sweep_of(grid={**POINT, "technique": [entry]})
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "expected"), [(1, "auto", "cuda"), (0, "auto", "auto"), (0.5, "cpu", "cpu")]
+)
+def test_a_trial_that_is_given_a_gpu_does_not_train_elsewhere_without_a_word(gpus, device, expected):
+    """Where torch cannot use the GPU, the trial fails and says so."""
+    sweep = parse_sweep(
+        {
+            "name": "a",
+            "family": "mlp",
+            "resources": {"gpus": gpus},
+            "execution": {"device": device},
+            "points": [{"width": 4, "depth": 1, "n_train": 64}],
+        }
+    )
+
+    assert worker_machine(sweep, machine_for(sweep, None)).device == expected

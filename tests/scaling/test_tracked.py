@@ -3,7 +3,9 @@
 import base64
 import json
 import re
+import shutil
 import socket
+import sqlite3
 import threading
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -221,12 +223,47 @@ def test_a_refusal_is_one_sentence(server, monkeypatch, refusal, user, words):
 
 
 def test_a_server_that_is_away_is_said():
-    """With its address and no traceback of a socket."""
+    """With its address and in words, not in those of a socket."""
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(ValueError, match=f"no tracking server answers at {uri} .*Connection refused"):
+    with pytest.raises(ValueError, match=rf"no tracking server answers at {uri} \(nothing listens there\); start it"):
         read_runs(uri)
+
+
+SCHEMA = """
+create table experiments (experiment_id integer, name, lifecycle_stage);
+create table runs (run_uuid, status, start_time, end_time, artifact_uri, experiment_id integer, lifecycle_stage);
+create table latest_metrics (run_uuid, key, value);
+create table params (run_uuid, key, value);
+create table tags (run_uuid, key, value);
+insert into experiments values (7, 'ninthpower/digits', 'active');
+insert into runs values ('a', 'FINISHED', 1000, 2000, '', 7, 'active');
+insert into latest_metrics values ('a', 'train_flops', 1e6), ('a', 'test_error', 0.5);
+"""
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_store_in_a_folder_that_is_read_only_is_read_if_it_is_whole(read_only, tmp_path, is_whole):
+    """As on a snapshot or another person's share; what lies beside the file is not left out without a word."""
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.executescript(SCHEMA)
+        connection.commit()
+        if not is_whole:
+            for name in ("mlflow.db", "mlflow.db-wal"):
+                shutil.copy(folder / name, folder / f"half-{name}")
+    name = "mlflow.db" if is_whole else "half-mlflow.db"
+    read_only(folder)
+
+    if is_whole:
+        (row,) = read_runs(f"sqlite:///{folder / name}").to_dict("records")
+        assert (row["train_flops"], row["test_error"]) == (1e6, 0.5)
+    else:
+        with pytest.raises(ValueError, match=r"what half-mlflow.db-wal holds of it cannot be read; copy both files"):
+            read_runs(f"sqlite:///{folder / name}")
 
 
 @pytest.mark.parametrize(
