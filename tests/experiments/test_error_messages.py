@@ -31,6 +31,9 @@ RUNS = pd.DataFrame({
 })  # fmt: skip
 
 FILES = {
+    "ways.csv": pd.concat([RUNS, RUNS.assign(technique="other")]).fillna({"technique": "baseline"}).to_csv(index=False),
+    "torn/runs.csv": RUNS.to_csv(index=False),
+    "torn/fits.json": "{}",
     "mine.csv": RUNS.to_csv(index=False),
     "empty.csv": "",
     "header.csv": "train_flops,test_error\n",
@@ -88,6 +91,30 @@ COMMANDS = [
         "fit mine.csv --law size_and_data",
         "law 'size_and_data' has the inputs size, data: a frontier needs a single cost",
     ),
+    (
+        "fit mine.csv --error err",
+        "; name the one to take with --cost or --error (cost= or error= in Python), or rename",
+    ),
+    ("fit mine.csv --cost train_flop", "; did you mean 'train_flops'?"),
+    (
+        "fit mine.csv --out empty.csv",
+        "empty.csv cannot be written to (empty.csv is a file); give --out and a folder that",
+    ),
+    ("report mine.csv --out empty.csv/in/it", "empty.csv is a file); give --out and a folder that you may write to"),
+    (
+        "compare ways.csv --out empty.csv",
+        "empty.csv cannot be written to (empty.csv is a file); give --out and a folder",
+    ),
+    (
+        "calibrate mine.csv --law power --sweeps 1 --figures empty.csv",
+        "empty.csv cannot be written to (empty.csv is a ",
+    ),
+    (
+        "init empty.csv/mine.yaml",
+        "empty.csv cannot be written to (empty.csv is a file); name a file in a folder that you",
+    ),
+    ("report mine.csv --law powr", "there is no law 'powr'; did you mean 'power'?"),
+    ("report torn", "fits.json is not what ninthpower fit writes (KeyError); run ninthpower fit again"),
     ("report nowhere", "there is no file nowhere"),
     ("runs mine.csv --sort widht", "the runs have no column 'widht'; they have "),
     ("runs mine.csv --columns width,depht", "the runs have no column 'depht'; they have "),
