@@ -21,6 +21,7 @@ from experiments.tracked_results import read_tracked_results, tracked_name
 from scaling import backtest, bootstrap, pareto_front, read_runs
 from scaling.bootstrap import Intervals
 from scaling.export import write_json, write_runs
+from scaling.fit import counted
 from scaling.holdout import Backtest
 from scaling.progress import Progress, silent
 from scaling.runs import from_rows
@@ -139,7 +140,7 @@ def analyse(
         said = runs["reason"].iloc[0] if "reason" in runs.columns else "nothing"
         table = write_runs(runs, folder)[1]
         raise ValueError(
-            f"none of the {len(runs)} trials finished, so there is nothing to fit; the first said: {said}; "
+            f"of {counted(len(runs), 'trial')} none finished, so there is nothing to fit; the first said: {said}; "
             f"all are in {table}"
         )
     everything = runs

@@ -285,9 +285,9 @@ def _count_distinct(x: Array) -> int:
     return int((ordered[:, 1:] != ordered[:, :-1]).any(axis=0).sum()) + min(x.shape[1], 1)
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things, in words: 1 cell, 2 cells."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def counted(number: int, noun: str, several: str = "") -> str:
+    """A number of things, in words: 1 cell, 2 cells; `several` where an s does not do."""
+    return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
 
 
 def finite(value: float | None) -> float | None:

@@ -83,7 +83,7 @@ COMMANDS = [
     ("fit words.csv", "row 1: test_error is 'half', but it is a number"),
     ("fit status.csv", "row 1: status is 'done', but it is one of finished, diverged, failed, stopped"),
     ("fit repeated.csv", "row 2: trial_id 'a' occurs twice; keep one"),
-    ("fit failed.csv", "none of the 1 trials finished, so there is nothing to fit; the first said: the disk is full"),
+    ("fit failed.csv", "of 1 trial none finished, so there is nothing to fit; the first said: the disk is full"),
     ("fit mine.csv --cost flops", "the runs table has no column 'flops'; it has "),
     ("fit mine.csv --error tset_error", "the runs table has no column 'tset_error'; it has "),
     ("fit mine.csv --law powr", "there is no law 'powr'; did you mean 'power'?"),
@@ -212,7 +212,7 @@ def test_a_command_says_what_is_wrong_in_one_sentence(ninthpower, tmp_path, monk
     assert done.stderr.startswith("ninthpower: ")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
-    allowed = {"runs.csv", "runs.parquet"} if "none of the" in message else set()
+    allowed = {"runs.csv", "runs.parquet"} if "none finished" in message else set()
     assert {path.name for path in tmp_path.rglob("*") if path.is_file() and path not in before} <= allowed
 
 
