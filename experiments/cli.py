@@ -16,6 +16,7 @@ import typer
 
 from experiments.cluster_commands import StorageOption, TrackingOption, doctor, submit, sync
 from experiments.compare_command import compare
+from experiments.exit_codes import ExitCode, exit_codes_text
 from experiments.literature_commands import literature, project, theory
 from experiments.nightly_command import baseline, nightly, reproduce
 from experiments.output_commands import export, init
@@ -29,9 +30,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done; 1 what was looked at is not in order (doctor, sync, nightly); 2 something in what was "
-    "asked, said in one sentence (--debug gives the traceback); 3 the sweep ended, but trials failed; 130 interrupted, "
-    "what was finished is kept.",
+    epilog=exit_codes_text(),
 )
 
 RESULTS = Path("results")
@@ -142,9 +141,9 @@ def sweep(
     if not as_json:
         _next(f"open {where}" if where else shlex.join(["ninthpower", "ui", "--results", str(results)]))
     if finished.outcome.interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(ExitCode.INTERRUPTED)
     if finished.outcome.n_failed:
-        raise typer.Exit(3)
+        raise typer.Exit(ExitCode.TRIALS_FAILED)
 
 
 @app.command()
@@ -178,18 +177,27 @@ def fit(
 @app.command()
 def report(
     runs: RunsArgument,
+    cost: Annotated[str | None, typer.Option(help="Cost column; by default that of the last fit.")] = None,
+    error: Annotated[str | None, typer.Option(help="Error column; by default that of the last fit.")] = None,
+    law: Annotated[
+        list[str] | None, typer.Option("--law", help="Law to show; may be repeated; by default those of the last fit.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write to; by default the results folder itself.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the report of a sweep, or of any table of runs, again.
+    """Write the report of a sweep, or of any table of runs, again, as it was fitted last.
 
     Example: ninthpower report results/digits
+
+    Example: ninthpower report results/digits --cost energy_joules --out by-energy
     """
     from experiments.running import fit_runs
     from scaling.tracked import runs_source
 
     with working("fitting and drawing") as progress:
-        analysis = fit_runs(runs_source(runs), out=out, progress=progress).analysis
+        analysis = fit_runs(
+            runs_source(runs), cost=cost, error=error, laws=law, out=out, as_before=True, progress=progress
+        ).analysis
     if as_json:
         typer.echo(
             json.dumps({"report": str(analysis.report), "files": [str(path) for path in analysis.paths]}, indent=1)
@@ -302,7 +310,7 @@ def main() -> None:
             raise
         said = refusal_text(error) if isinstance(error, OSError) else str(error)
         typer.echo(f"ninthpower: {said}", err=True)
-        sys.exit(2)
+        sys.exit(ExitCode.NOT_POSSIBLE)
     except ModuleNotFoundError as error:
         if debug:
             raise
@@ -312,7 +320,7 @@ def main() -> None:
             f"run: pip install 'ninthpower[{extra}]'",
             err=True,
         )
-        sys.exit(2)
+        sys.exit(ExitCode.NOT_POSSIBLE)
 
 
 def _load(path: Path, overrides: list[str] | None) -> Any:

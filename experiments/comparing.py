@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.results import OUT_REMEDY, read_results, source_name
 from scaling.compare import Charges, Comparison, Setting, compare
-from scaling.export import write_json
+from scaling.export import check_writable, write_json
 from scaling.progress import Progress, silent
 from scaling.runs import check_runs
 from scaling.tracked import RunsSource, TrackedRuns
@@ -66,6 +67,7 @@ def compare_runs(
         ValueError: If there is nothing to read, a trial is in two tables, or the comparison is refused.
     """
     runs, name, sweep_error = read_all(paths)
+    folder = check_writable(out or _output_folder(paths[0], name), OUT_REMEDY)
     runs = only_where(runs, where or {})
     asked = setting or Setting()
     asked = Setting(**{**vars(asked), "error": error or sweep_error or asked.error})
@@ -81,7 +83,6 @@ def compare_runs(
         progress=progress,
     )
     first = paths[0]
-    folder = out or _output_folder(first, name)
     written = write_comparison(found, folder)
     problem = ""
     uri = tracking_uri or _own_store(first)
@@ -102,8 +103,6 @@ def read_all(paths: Sequence[RunsSource]) -> tuple[pd.DataFrame, str, str | None
     Raises:
         ValueError: If one cannot be read, or a trial is in two.
     """
-    from experiments.results import read_results, source_name
-
     parts, sweeps = [], []
     for path in paths:
         table, sweep, _ = read_results(path)

@@ -11,8 +11,8 @@ import pandas as pd
 
 from experiments.background import background_of
 from experiments.findings import FRONTIER_COLUMNS
-from experiments.results import output_folder, read_results, source_name
-from scaling.export import write_json, write_tables
+from experiments.results import OUT_REMEDY, output_folder, read_results, source_name
+from scaling.export import check_writable, write_json, write_tables
 from scaling.tracked import RunsSource
 
 EXPORT_VERSION = 1
@@ -41,7 +41,7 @@ def export_runs(path: RunsSource, form: Format, out: Path | None = None) -> list
     runs, sweep, records = read_results(path)
     folder = output_folder(path, sweep)
     content = read_fits(folder, path)
-    target = out or folder / "export"
+    target = check_writable(out or folder / "export", OUT_REMEDY)
     if form is Format.json:
         background = background_of(path, sweep, records, title="", tracking_uri="")
         whole = {

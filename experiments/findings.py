@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from experiments.sweep import FitSpec
+from experiments.wording import agree
 from scaling.bootstrap import Intervals
+from scaling.fit import counted
 from scaling.holdout import Backtest
 from scaling.runs import label
 
@@ -44,13 +46,17 @@ def answer(
     counts = Counter(runs["status"])
     others = "".join(f", {number} {status}" for status, number in sorted(counts.items()) if status != "finished")
     sentences.append(
-        f"Seen in {len(runs)} trials ({counts['finished']} finished{others}), whose frontier has {len(front)} cells "
+        f"Seen in {counted(len(runs), 'trial')} ({counts['finished']} finished{others}), whose frontier has "
+        f"{counted(len(front), 'cell')} "
         f"over {decades:.1f} decades of {label(settings.cost)}; the least mean {label(settings.error)} is "
         f"{_error_text(settings.error, best)}."
     )
     left_out = [reason for _, reason in fits[0].fit.left_out if not reason.startswith("status ")]
     if left_out:
-        sentences.append(f"{len(left_out)} finished trials are not in the fit; the first because {left_out[0]}.")
+        sentences.append(
+            f"{counted(len(left_out), 'finished trial')} {agree(len(left_out), 'is', 'are')} not in the fit; the first "
+            f"because {left_out[0]}."
+        )
     return tuple(sentences)
 
 
@@ -121,13 +127,15 @@ def not_known(runs: pd.DataFrame, fits: Sequence[Intervals], settings: FitSpec, 
         sentences.append("The energy of some trials is unknown; they are left empty, not counted as 0.")
     if not_chosen:
         sentences.append(
-            f"{len(not_chosen)} trials have a learning rate that did worse on validation than another; they are in the "
-            "table and not in the fit, and what they cost is not charged to the trials that were chosen."
+            f"{counted(len(not_chosen), 'trial')} with a learning rate that did worse on validation than another "
+            f"{agree(len(not_chosen), 'is', 'are')} in the table and not in the fit; what they cost is not charged to "
+            "the trials that were chosen."
         )
     unfinished = runs.loc[runs["status"] != "finished", "status"]
     if len(unfinished):
         sentences.append(
-            f"{len(unfinished)} trials did not finish and have no {label(settings.error)}; they are in the table."
+            f"{counted(len(unfinished), 'trial')} did not finish and {agree(len(unfinished), 'has', 'have')} no "
+            f"{label(settings.error)}; {agree(len(unfinished), 'it is', 'they are')} in the table."
         )
     sentences.append(
         "Beyond the largest cost seen, a law is a guess: its bands know of the noise, not of a law that is wrong there."
@@ -142,8 +150,8 @@ def _law_sentence(intervals: Intervals, settings: FitSpec) -> str:
     if found.exponent is None or exponent is None:
         return (
             f"Under the {found.law} law the exponent is not given, for it would have no interval: "
-            f"{intervals.n_failed} of {intervals.n_resamples} resamples of the {found.n_cells} cells could not be "
-            "fitted; more cells would help."
+            f"{intervals.n_failed} of {intervals.n_resamples} resamples of {counted(found.n_cells, 'cell')} could not "
+            "be fitted; more cells would help."
         )
     level = f"{settings.level:.0%}"
     halving = "" if "E" in found.parameters else (

@@ -7,6 +7,8 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
+from scaling.export import check_writable
+
 if TYPE_CHECKING:
     from experiments.data import DatasetInfo
 
@@ -45,6 +47,7 @@ def write_sweep_file(wish: Wish, path: Path, *, replace: bool = False) -> Datase
 
     if path.exists() and not replace:
         raise ValueError(f"{path} exists; give --force to replace it, or name another file")
+    check_writable(path.parent, "name a file in a folder that you may write to")
     dataset = dataset_name(wish)
     check_dataset(dataset)
     info = describe_dataset(dataset)

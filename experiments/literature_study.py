@@ -14,6 +14,7 @@ import pandas as pd
 from experiments.answer import Answer
 from scaling import bootstrap
 from scaling.bootstrap import Intervals
+from scaling.fit import counted
 from scaling.literature import published_results, read_published, regress_benchmark
 from scaling.literature.regression import FORMS, MEASURES, Measure, Regression, benchmarks, log_axes, rows_of
 from scaling.literature.robustness import (
@@ -82,7 +83,7 @@ def listing(table: pd.DataFrame) -> Answer:
     """The results themselves, with what is known of each."""
     shown = table.drop(columns=["per_pass_flops_as_printed", "work", "paper_url"]).dropna(axis=1, how="all")
     empty = [name for name in shown.columns if (shown[name].astype(str) == "").all()]
-    return Answer({f"{len(table)} results": shown.drop(columns=empty)}, (), {"n_results": len(table)})
+    return Answer({counted(len(table), "result"): shown.drop(columns=empty)}, (), {"n_results": len(table)})
 
 
 def beyond(

@@ -84,9 +84,10 @@ def baseline(
     Example: ninthpower baseline results/nights/20260101-020000/nightly --out baselines/nightly.json
     """
     from experiments.baseline import make_baseline
+    from scaling.fit import counted
 
     found = make_baseline(results, out)
-    typer.echo(f"{out}: {len(found.trials)} trials of {found.sweep}, {out.stat().st_size / 1024:.0f} KiB")
+    typer.echo(f"{out}: {counted(len(found.trials), 'trial')} of {found.sweep}, {out.stat().st_size / 1024:.0f} KiB")
     typer.echo(f"next: git add {out}, and have it reviewed")
 
 
@@ -115,6 +116,7 @@ def reproduce(
     """
     from experiments.reproducing import compare_results
     from experiments.reproducing import reproduce as run_again
+    from scaling.fit import counted
 
     if against is not None:
         if trials is not None or threads is not None:
@@ -128,5 +130,8 @@ def reproduce(
     else:
         typer.echo("\n".join([found.sentence, *(f"- {one.sentence}" for one in found.differences), found.explanation]))
         if found.n_left_out:
-            typer.echo(f"{found.n_left_out} trials have no counterpart that came to an end; nothing is said of them.")
+            typer.echo(
+                f"{counted(found.n_left_out, 'trial')} without a counterpart that came to an end: of these nothing is "
+                "said."
+            )
     raise typer.Exit(found.exit_code)

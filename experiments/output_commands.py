@@ -37,11 +37,13 @@ def init(
     Example: ninthpower init mine.yaml --data /data/flowers --family convnext
     """
     from experiments.initialising import Wish, write_sweep_file
+    from scaling.fit import counted
 
     info = write_sweep_file(Wish(data, dataset, family), out, replace=force)
     shape = " x ".join(map(str, info.shape))
     typer.echo(
-        f"{out}: {info.n_classes} classes of {shape}, {info.n_train} examples to train on, {info.n_test} to test"
+        f"{out}: {counted(info.n_classes, 'class', 'classes')} of {shape}, {counted(info.n_train, 'example')} to train "
+        f"on, {info.n_test} to test"
     )
     say_next("ninthpower", "plan", out)
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.wording import bytes_text, count_text, energy_text, flops_text, seconds_text
+from scaling.fit import counted
 
 if TYPE_CHECKING:
     from experiments.results import Analysis
@@ -77,12 +78,12 @@ def print_analysis(analysis: Analysis, folder: Path, console: Console) -> None:
 
 def print_runs(table: pd.DataFrame, limit: int, console: Console) -> None:
     """Print the first rows of a runs table."""
-    print_frame(table, f"{len(table)} runs", console, limit=limit)
+    print_frame(table, counted(len(table), "run"), console, limit=limit)
 
 
 def print_calibration(found: Calibration, console: Console) -> None:
     """Print how often the intervals of a design held a known truth."""
-    print_frame(found.table, f"law {found.law}, {found.n_sweeps} synthetic sweeps", console)
+    print_frame(found.table, f"law {found.law}, {counted(found.n_sweeps, 'synthetic sweep')}", console)
     endings = ", ".join(f"{number} {status}" for status, number in found.statuses.items())
     console.print(
         f"Noise of log error: {found.seed_noise:.3g} between seeds, {found.cell_noise:.3g} between cells. "
@@ -102,7 +103,7 @@ def print_frame(frame: pd.DataFrame, title: str, console: Console, *, limit: int
         table.add_row(*map(_cell, row))
     console.print(table)
     if limit is not None and len(frame) > limit:
-        console.print(f"... and {len(frame) - limit} more rows")
+        console.print(f"... and {counted(len(frame) - limit, 'more row')}")
 
 
 def _cell(value: Any) -> str:

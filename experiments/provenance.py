@@ -15,6 +15,7 @@ import yaml
 
 from cluster.records import Record
 from experiments.sweep import FitSpec, SweepSpec
+from scaling.fit import counted
 from scaling.runs import label
 
 
@@ -73,7 +74,7 @@ def method(runs: pd.DataFrame, settings: FitSpec, *, ours: bool) -> list[str]:
     """
     sentences = _measured(runs) if ours else ["The table comes from elsewhere: its units and costs are taken on trust."]
     n_cells = runs["cell"].nunique() if "cell" in runs.columns else None
-    cells = f" ({n_cells} cells here)" if n_cells else ""
+    cells = f" ({counted(n_cells, 'cell')} here)" if n_cells else ""
     sentences.append(
         f"A cell is the trials that differ only by their seed{cells}; the frontier holds the cells, averaged over "
         f"seeds, that no other beats in both {label(settings.cost)} and {label(settings.error)}."
@@ -100,7 +101,7 @@ def _measured(runs: pd.DataFrame) -> list[str]:
     if "energy_source" in runs.columns:
         counts = Counter(runs["energy_source"].fillna("unknown"))
         words = ", ".join(f"{counts[name]} {name}" for name in ("measured", "estimated", "unknown") if counts[name])
-        sentences.append(f"Energy of the {len(runs)} trials: {words}.")
+        sentences.append(f"Energy of {counted(len(runs), 'trial')}: {words}.")
     if "inference_batch" in runs.columns and runs["inference_batch"].notna().any():
         batches = "/".join(str(int(batch)) for batch in sorted(runs["inference_batch"].dropna().unique()))
         sentences.append(f"Latency is the median over batches of {batches} examples, per example.")

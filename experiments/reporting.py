@@ -17,6 +17,7 @@ from experiments.provenance import fit_provenance, method
 from experiments.sweep import FitSpec
 from scaling import bootstrap, figures
 from scaling.bootstrap import Intervals
+from scaling.fit import counted
 from scaling.holdout import Backtest
 from scaling.report import Report, ReportChart, ReportFigure, ReportTable, write_report
 from scaling.runs import label
@@ -111,7 +112,9 @@ def _drawings(found: Found, curves: pd.DataFrame) -> list[_Drawing]:
 def _against_cost(found: Found) -> _Drawing:
     settings, names = found.settings, {"cost": found.settings.cost, "error": found.settings.error}
     n_zero = int((found.runs[settings.error] == 0).sum())
-    zeros = f" {n_zero} trials without a single error are drawn as triangles at half an example." if n_zero else ""
+    zeros = (
+        f" {counted(n_zero, 'trial')} without a single error: drawn as triangles at half an example." if n_zero else ""
+    )
     return _Drawing(
         "error_against_cost",
         f"{label(settings.error).capitalize()} against {label(settings.cost)}",

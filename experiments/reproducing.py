@@ -12,6 +12,7 @@ from typing import Any
 from cluster.records import Record
 from experiments.results import read_results
 from experiments.sweep import SweepSpec
+from scaling.fit import counted
 
 # What a clock, a meter or the machine itself says: never the same twice, and no claim of a trial.
 CLOCK_WORDS = ("seconds", "joules", "carbon", "utilisation", "hardware_burden", "peak_memory")
@@ -45,8 +46,8 @@ class ColumnDifference:
         """The difference in words."""
         size = "" if self.largest is None else f", by up to {self.largest:.2g} of its value"
         return (
-            f"{self.column} differs in {self.n_trials} trials{size}; in {self.first_trial} it was {self.before!r} "
-            f"and is {self.now!r}."
+            f"{self.column} differs in {counted(self.n_trials, 'trial')}{size}; in {self.first_trial} it was "
+            f"{self.before!r} and is {self.now!r}."
         )
 
 

@@ -21,14 +21,18 @@ from experiments.tracked_results import read_tracked_results, tracked_name
 from scaling import backtest, bootstrap, pareto_front, read_runs
 from scaling.bootstrap import Intervals
 from scaling.export import write_json, write_runs
+from scaling.fit import counted
 from scaling.holdout import Backtest
 from scaling.progress import Progress, silent
 from scaling.runs import from_rows
 from scaling.selection import choose_on_validation
 from scaling.tracked import RunsSource, TrackedRuns
 
+# What to do where a folder of results is not one's own.
+OUT_REMEDY = "give --out and a folder that you may write to"
 TRIALS_FOLDER = "trials"
 SWEEP_FILE = "sweep.json"
+FITS_FILE = "fits.json"
 FITS_VERSION = 1
 
 
@@ -92,6 +96,28 @@ def output_folder(source: RunsSource, sweep: SweepSpec | None = None) -> Path:
     return source if source.is_dir() else source.with_suffix("")
 
 
+def fitted_settings(folders: Sequence[Path], settings: FitSpec) -> FitSpec:
+    """What was fitted last: columns, laws and intervals of the first fits.json of the folders, or else `settings`.
+
+    Raises:
+        ValueError: If fits.json is damaged.
+    """
+    file = next((folder / FITS_FILE for folder in folders if (folder / FITS_FILE).is_file()), None)
+    if file is None:
+        return settings
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        fits = content["fits"]
+        return FitSpec(
+            cost=content["cost"], error=content["error"], laws=tuple(one["fit"]["law"] for one in fits),
+            resamples=fits[0]["n_resamples"], level=fits[0]["level"],
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError, IndexError) as damage:
+        raise ValueError(
+            f"{file} is not what ninthpower fit writes ({type(damage).__name__}); run ninthpower fit again"
+        ) from None
+
+
 def save_sweep(sweep: SweepSpec, folder: Path) -> Path:
     """Keep the sweep, as it was read, beside its results."""
     return write_json(sweep.model_dump(mode="json"), folder / SWEEP_FILE)
@@ -114,7 +140,7 @@ def analyse(
         said = runs["reason"].iloc[0] if "reason" in runs.columns else "nothing"
         table = write_runs(runs, folder)[1]
         raise ValueError(
-            f"none of the {len(runs)} trials finished, so there is nothing to fit; the first said: {said}; "
+            f"of {counted(len(runs), 'trial')} none finished, so there is nothing to fit; the first said: {said}; "
             f"all are in {table}"
         )
     everything = runs
@@ -138,7 +164,7 @@ def analyse(
     told()
     sentences = answer(everything, front, fits, tested, settings)
     paths = write_runs(everything, folder)
-    paths.append(write_json(fits_content(runs, front, fits, tested, settings, others), folder / "fits.json"))
+    paths.append(write_json(fits_content(runs, front, fits, tested, settings, others), folder / FITS_FILE))
     comparison, not_compared = comparison_parts(folder, everything)
     background = replace(background, comparison=comparison, not_compared=not_compared)
     found = Found(everything, runs, not_chosen, front, tuple(fits), others, tested, sentences, settings)

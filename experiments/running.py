@@ -20,10 +20,12 @@ from experiments.background import background_of
 from experiments.dataset_facts import dataset_facts, read_facts, save_facts
 from experiments.keeping import BestModels, log_kept_models
 from experiments.results import (
+    OUT_REMEDY,
     SWEEP_FILE,
     TRIALS_FOLDER,
     Analysis,
     analyse,
+    fitted_settings,
     output_folder,
     read_results,
     save_sweep,
@@ -32,6 +34,7 @@ from experiments.results import (
 from experiments.run_links import experiment_links
 from experiments.sweep import FitSpec, SweepSpec
 from experiments.terminal import working
+from scaling.export import check_writable
 from scaling.progress import Progress, silent
 from scaling.runs import label
 from scaling.tracked import RunsSource, TrackedRuns
@@ -349,19 +352,30 @@ def fit_runs(
     laws: Sequence[str] | None = None,
     out: Path | None = None,
     tracking_uri: str | None = None,
+    as_before: bool = False,
     progress: Progress = silent,
 ) -> FittedRuns:
     """Fit and report a results folder, a table of runs, or an experiment in MLflow.
 
+    Args:
+        path: What to read.
+        cost, error, laws: What to relate; by default what the sweep says, else train_flops, test_error and two laws.
+        out: Folder to write to; by default see `experiments.results.output_folder`.
+        tracking_uri: Where the sweep's runs are delivered to, for the links to them.
+        as_before: Let what was fitted last in the folder take the place of what the sweep says.
+        progress: Hears how far it has come.
+
     Raises:
-        ValueError: If there is nothing to read, a column is missing, or a law is unknown.
+        ValueError: If there is nothing to read, a column is missing, a law is unknown, or the folder cannot be
+            written to.
     """
     runs, sweep, records = read_results(path)
+    folder = check_writable(out or output_folder(path, sweep), OUT_REMEDY)
+    settings = sweep.fit if sweep else FitSpec()
+    if as_before:
+        settings = fitted_settings((folder, output_folder(path, sweep)), settings)
     asked = {"cost": cost, "error": error, "laws": tuple(laws) if laws else None}
-    settings = (sweep.fit if sweep else FitSpec()).model_copy(
-        update={name: value for name, value in asked.items() if value is not None}
-    )
-    folder = out or output_folder(path, sweep)
+    settings = settings.model_copy(update={name: value for name, value in asked.items() if value is not None})
     title = f"{sweep.name if sweep else source_name(path)}: {label(settings.error)} against {label(settings.cost)}"
     uri = tracking_uri or (sweep.tracking.uri if sweep else None) or _store_beside(path)
     background = background_of(path, sweep, records, title=title, tracking_uri=uri)

@@ -33,6 +33,11 @@ def count_text(count: float) -> str:
     return f"{count:.0f}"
 
 
+def agree(number: int, one: str, many: str) -> str:
+    """The verb of so many things: 1 is, 2 are."""
+    return one if number == 1 else many
+
+
 def bytes_text(n_bytes: float) -> str:
     """``812 MiB`` or ``3.4 GiB``."""
     return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.0f} MiB"
@@ -48,8 +53,12 @@ def refusal_text(error: OSError) -> str:
     if error.errno in FULL:
         place = f" for {error.filename}" if error.filename else ""
         return f"no room is left{place} ({error.strerror}); make room, then give the same command again"
-    if error.errno not in FORBIDDEN or not isinstance(error.filename, str | Path):
+    if error.strerror is None or not isinstance(error.filename, str | Path):
         return str(error)
+    if error.errno not in FORBIDDEN:
+        return (
+            f"{error.filename} cannot be used ({error.strerror.lower()}); see that it is there, or name another place"
+        )
     path = Path(error.filename).absolute()
     if path.is_file() and not os.access(path, os.R_OK):
         return f"{path} may not be read by this user ({error.strerror}); ask its owner, or give another"

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling.bootstrap import Intervals, bootstrap, named_values
-from scaling.fit import Fit, fit
+from scaling.fit import Fit, counted, fit
 from scaling.interval import interval_bounds
 from scaling.laws import get_law
 from scaling.laws.base import Array, Law
@@ -63,8 +63,8 @@ class Calibration:
     def __repr__(self) -> str:
         statuses = ", ".join(f"{count} {name}" for name, count in self.statuses.items())
         return (
-            f"Calibration of law {self.law!r}: {self.n_sweeps} synthetic sweeps ({statuses}; {self.n_failed} failed), "
-            f"noise {self.seed_noise:.3g} between seeds, {self.cell_noise:.3g} between cells\n"
+            f"Calibration of law {self.law!r}: {counted(self.n_sweeps, 'synthetic sweep')} ({statuses}; "
+            f"{self.n_failed} failed), noise {self.seed_noise:.3g} between seeds, {self.cell_noise:.3g} between cells\n"
             f"{self.table.to_string(index=False, float_format=lambda value: f'{value:.4g}')}"
         )
 

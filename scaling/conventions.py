@@ -11,6 +11,7 @@ import pandas as pd
 
 from scaling.fit import Fit, finite, fit
 from scaling.laws.base import Law
+from scaling.notebook import frame_html, paragraph_html
 
 EXACT, SIX_ND = "FLOP as counted", "6 x parameters x examples x epochs"
 ALL_PARAMETERS, CORE_PARAMETERS = "all parameters", "without embeddings and head"
@@ -49,6 +50,10 @@ class Conventions:
     def __repr__(self) -> str:
         lines = [self.table.to_string(index=False)]
         return "\n".join(lines + [f"{name}: {reason}" for name, reason in self.not_available.items()])
+
+    def _repr_html_(self) -> str:
+        missing = [paragraph_html(f"{name}: {reason}") for name, reason in self.not_available.items()]
+        return frame_html(self.table) + "".join(missing)
 
 
 def fit_conventions(

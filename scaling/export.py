@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -11,6 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+
+def check_writable(folder: Path, remedy: str = "give a folder that you may write to") -> Path:
+    """Return the folder, if files can be written there; it is not made, and nothing is left in it.
+
+    Args:
+        folder: Where something is to be written. Where it is not there yet, the nearest folder that is counts.
+        remedy: What to do where it cannot be.
+
+    Raises:
+        ValueError: If it is not a folder, or may not be written to.
+    """
+    try:
+        nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is a file")
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ValueError(f"{folder} cannot be written to ({why[:1].lower()}{why[1:]}); {remedy}") from None
+    return folder
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> Path:

@@ -6,7 +6,6 @@ the data determine the answer. Only a converged fit has an exponent.
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from numpy.typing import ArrayLike
 from scaling.estimate import Optimum, minimise
 from scaling.laws import get_law
 from scaling.laws.base import Array, Law
+from scaling.notebook import facts_html
 from scaling.points import ROLE_COLUMNS, Points, frontier_points, read_points
 from scaling.status import FitStatus
 from scaling.verdict import judge
@@ -146,13 +146,7 @@ class Fit:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
-            for name, value in self._facts()
-        )
-        title = html.escape(f"Law {self.law} of {self.error} against {self.cost}")
-        return f"<table><caption>{title}</caption>{rows}</table>"
+        return facts_html(f"Law {self.law} of {self.error} against {self.cost}", self._facts())
 
     def _facts(self) -> list[tuple[str, str]]:
         facts = [("status", f"{self.status.name.lower()}: {self.reason}")]
@@ -291,9 +285,9 @@ def _count_distinct(x: Array) -> int:
     return int((ordered[:, 1:] != ordered[:, :-1]).any(axis=0).sum()) + min(x.shape[1], 1)
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things, in words: 1 cell, 2 cells."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def counted(number: int, noun: str, several: str = "") -> str:
+    """A number of things, in words: 1 cell, 2 cells; `several` where an s does not do."""
+    return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
 
 
 def finite(value: float | None) -> float | None:

@@ -11,6 +11,7 @@ from scipy.special import ndtr, ndtri, stdtrit
 
 from scaling.fit import finite
 from scaling.laws.base import Array
+from scaling.notebook import paragraph_html
 
 Method = Literal["percentile", "bca", "basic"]
 METHODS: tuple[Method, ...] = ("percentile", "bca", "basic")
@@ -33,6 +34,9 @@ class Interval:
 
     def __repr__(self) -> str:
         return f"{self} at {self.level:.0%} ({self.method})"
+
+    def _repr_html_(self) -> str:
+        return paragraph_html(repr(self))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it; an infinite bound is null."""

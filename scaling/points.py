@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -147,14 +148,20 @@ def usable_runs(
 def _numbers(runs: pd.DataFrame, table: Columns, name: str) -> Array:
     """A checked column as numbers, empty cells as NaN."""
     if name not in table:
-        present = ", ".join(str(other) for other in runs.columns)
-        raise ValueError(f"the runs table has no column {name!r}; it has {present}")
+        raise ValueError(_no_column(name, [str(other) for other in runs.columns]))
     values = table[name]
     if not pd.api.types.is_numeric_dtype(values):
         raise ValueError(f"the column {name!r} holds text where numbers are needed")
     if isinstance(values, np.ndarray):
         return values.astype(np.float64)
     return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
+
+
+def _no_column(name: str, present: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, present, n=1)
+    remedy = "name the one to take with --cost or --error (cost= or error= in Python), or rename it to that"
+    hint = f"did you mean {near[0]!r}?" if near else remedy
+    return f"the runs table has no column {name!r}; it has {', '.join(present)}; {hint}"
 
 
 def _test_sizes(table: Columns, error: str) -> Array:

@@ -15,6 +15,7 @@ from scipy.special import stdtrit
 from scaling.fit import Fit
 from scaling.interval import Interval
 from scaling.laws.base import Array
+from scaling.notebook import paragraph_html
 from scaling.solver import Problem, solve
 from scaling.verdict import design_effect, standard_errors
 
@@ -47,6 +48,9 @@ class Profile:
         ends = {(True, True): "on neither side", (True, False): "not from below", (False, True): "not from above"}
         bounded = ends.get((self.open_below, self.open_above), "on both sides")
         return f"Profile of {self.name}: {self.interval!r}, bounded by the data {bounded}"
+
+    def _repr_html_(self) -> str:
+        return paragraph_html(repr(self))
 
 
 def profile_likelihood(fitted: Fit, name: str, *, level: float = 0.95) -> Profile:

@@ -10,11 +10,13 @@ import pandas as pd
 from scipy.optimize import linprog
 from scipy.sparse import csr_matrix, eye, hstack
 
+from scaling.fit import counted
 from scaling.laws import POWER
+from scaling.notebook import paragraph_html
 from scaling.points import read_points
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class QuantileFrontier:
     """``error = A cost^-alpha``, with a share `quantile` of the cells at or below it.
 
@@ -32,6 +34,17 @@ class QuantileFrontier:
     def predict(self, cost: float | np.ndarray) -> np.ndarray:
         """Error of the frontier at a cost."""
         return self.A * np.asarray(cost, dtype=np.float64) ** -self.alpha
+
+    def __repr__(self) -> str:
+        k = "no exponent, for the error does not fall" if self.exponent is None else f"k = {self.exponent:.4g}"
+        out = f", {counted(len(self.left_out), 'run')} left out" if self.left_out else ""
+        return (
+            f"QuantileFrontier: {self.quantile:.0%} of {counted(self.n_cells, 'cell')} lie at or below "
+            f"{self.A:.4g} cost^-{self.alpha:.4g}; {k}{out}"
+        )
+
+    def _repr_html_(self) -> str:
+        return paragraph_html(repr(self))
 
 
 def quantile_frontier(

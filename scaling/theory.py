@@ -13,6 +13,7 @@ from scaling.fit import finite
 from scaling.laws import get_law
 from scaling.laws.additive import AdditivePowers
 from scaling.laws.base import Law
+from scaling.notebook import facts_html, paragraph_html
 
 # Data must grow with the square of performance where error falls as one over the root of the examples, and
 # computation with the fourth power where the model grows with the data (Thompson et al. 2020).
@@ -42,14 +43,28 @@ class ComputeExponents:
     balanced: float
     proportional: float
 
+    def _repr_html_(self) -> str:
+        return paragraph_html(repr(self))
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class MeasuredExponents:
     """The same measured on a sweep, with intervals; None with a reason where the fit may not be quoted."""
 
     exponents: ComputeExponents | None
     intervals: dict[str, Interval]
     reason: str
+
+    def __repr__(self) -> str:
+        return "\n".join(["MeasuredExponents", *(f"  {name}: {value}" for name, value in self._facts())])
+
+    def _repr_html_(self) -> str:
+        return facts_html("Exponents k of computation in performance", self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        if self.exponents is None:
+            return [("no number", self.reason)]
+        return [(name, f"{value:.4g} {self.intervals.get(name, '')}") for name, value in vars(self.exponents).items()]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""

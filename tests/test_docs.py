@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import scaling
+from experiments.exit_codes import MEANINGS
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,3 +36,16 @@ def test_what_scaling_offers_is_in_the_api():
     described = set(re.findall(r"^::: \S+\.(\w+)$", page, flags=re.MULTILINE))
 
     assert {name for name in scaling.__all__ if name != "LAWS"} <= described
+
+
+def test_the_exit_codes_of_the_page_are_those_of_the_help():
+    """The same numbers with the same words; a page that has a table of its own names no others."""
+    page = (ROOT / "docs" / "reading-results.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", page, flags=re.MULTILINE)
+    assert {int(code): words.replace("`", "") for code, words in rows} == {
+        int(code): meaning for code, meaning in MEANINGS.items()
+    }
+
+    for other in (ROOT / "docs").rglob("*.md"):
+        named = re.findall(r"[Ee]xit codes? (\d+)", other.read_text())
+        assert {int(code) for code in named} <= set(MEANINGS)

@@ -17,6 +17,7 @@ from scaling.compare.joint import JointFit, fit_pair
 from scaling.compare.setting import Setting
 from scaling.fit import finite
 from scaling.laws.base import Array
+from scaling.notebook import frame_html, paragraph_html
 
 # Numbers of uses tried: from where training is all of the cost to where inference is.
 N_USES = 15
@@ -39,7 +40,7 @@ class Payback(Enum):
     REFUSED = "no number"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BreakEven:
     """Lifetime costs of a technique and of the baseline at equal error, against the number of uses.
 
@@ -62,6 +63,14 @@ class BreakEven:
     at_error: float | None = None
     curve: pd.DataFrame | None = None
     reason: str = ""
+
+    def __repr__(self) -> str:
+        uses = "" if self.uses is None else f": {self.uses:.3g} [{self.low:.3g}, {self.high:.3g}]"
+        why = f" ({self.reason})" if self.reason else ""
+        return f"BreakEven of {self.technique} against {self.baseline}: {self.payback.value}{uses}{why}"
+
+    def _repr_html_(self) -> str:
+        return paragraph_html(repr(self)) + ("" if self.curve is None else frame_html(self.curve))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it; an infinite bound is null."""

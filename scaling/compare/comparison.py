@@ -17,7 +17,7 @@ from scaling.compare.gain import Estimate, Gain, Verdict, measure_gain
 from scaling.compare.sentence import break_even_sentence, break_even_text, cost_words, gain_sentence, interval_text
 from scaling.compare.setting import Setting, check_setting
 from scaling.compare.techniques import check_techniques, read_techniques
-from scaling.fit import finite
+from scaling.fit import counted, finite
 from scaling.progress import Progress, silent
 
 COMPARISON_VERSION = 1
@@ -102,7 +102,9 @@ class Comparison:
             listed = "; ".join(f"{cost_words(cost)} ({reason})" for cost, reason in unasked.items())
             found[f"Not compared: {listed}."] = None
         if self.not_chosen:
-            found[f"{len(self.not_chosen)} trials lost to another setting on validation and are not compared."] = None
+            found[f"{counted(len(self.not_chosen), 'trial')} lost to another setting on validation: not compared."] = (
+                None
+            )
         return tuple(found)
 
     def gain(self, technique: str, cost: str = "train_flops") -> Gain:

@@ -18,6 +18,7 @@ from scaling.compare.setting import Setting
 from scaling.fit import finite
 from scaling.interval import Interval
 from scaling.laws.base import Array
+from scaling.notebook import facts_html, paragraph_html
 
 # Budgets at which the gain is read, as shares of the log range that both frontiers span.
 BUDGET_SHARES = (0.1, 0.5, 0.9)
@@ -42,7 +43,7 @@ class Bending(Enum):
     NOT_KNOWN = "the arms have no exponents of their own"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """A number with its interval, and how many decades of cost it lies beyond the baseline's runs."""
 
@@ -62,8 +63,16 @@ class Estimate:
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
 
+    def __repr__(self) -> str:
+        where = "" if self.at_cost is None else f" at {self.at_cost:.3g}"
+        far = f", {self.decades_beyond:.1f} decades beyond the runs" if self.decades_beyond > 0 else ""
+        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]{where}{far}"
 
-@dataclass(frozen=True)
+    def _repr_html_(self) -> str:
+        return paragraph_html(repr(self))
+
+
+@dataclass(frozen=True, repr=False)
 class Gain:
     """What a technique does to the frontier of one cost.
 
@@ -105,6 +114,25 @@ class Gain:
     pair: FrontierPair | None = field(default=None, compare=False)
     shift_fit: JointFit | None = field(default=None, compare=False)
     bend_fit: JointFit | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        lines = [self._title(), *(f"  {name}: {value}" for name, value in self._facts())]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return facts_html(self._title(), self._facts())
+
+    def _title(self) -> str:
+        return f"Gain of {self.technique} over {self.baseline} in {self.error} against {self.cost}"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        if self.gain is None:
+            return [("verdict", self.verdict.value), ("no number", self.reason)]
+        facts = [
+            ("verdict", self.verdict.value), ("gain", f"{self.gain!r} ({self.level:.0%})"), ("law", self.law),
+            ("bend", self.bend_reason if self.bend is None else f"{self.bend!r} in the exponent"),
+        ]  # fmt: skip
+        return facts + [("gain", repr(one)) for one in self.at_budgets]
 
     @property
     def bends(self) -> bool:

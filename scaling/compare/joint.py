@@ -10,7 +10,7 @@ import numpy as np
 from scaling.bootstrap import MOST_FAILED, SPARE_CLUSTERS
 from scaling.compare.laws import BEND, SHIFT, JointLaw
 from scaling.estimate import Optimum
-from scaling.fit import Fit, fit_points
+from scaling.fit import Fit, counted, fit_points
 from scaling.interval import Interval, Method, interval_bounds
 from scaling.laws.base import Array
 from scaling.points import Points
@@ -145,7 +145,7 @@ def _no_fit(fitted: Fit) -> str:
         return fitted.reason
     needed = fitted.form.n_parameters + SPARE_CLUSTERS
     if fitted.n_cells < needed:
-        return f"{fitted.n_cells} cells on the frontiers, and at least {needed} are needed to resample"
+        return f"{counted(fitted.n_cells, 'cell')} on the frontiers, and at least {needed} are needed to resample"
     return "" if fitted.converged else fitted.reason
 
 

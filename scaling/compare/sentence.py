@@ -8,6 +8,7 @@ from scaling.compare.break_even import BreakEven, Payback
 from scaling.compare.gain import Bending, Estimate, Gain, Verdict
 from scaling.compare.laws import LARGEST_STATED_GAIN
 from scaling.compare.needed import CHANCE, MOST_SEEDS
+from scaling.fit import counted
 from scaling.runs import label
 
 # Decades beyond the runs from which a crossing is no longer worth a word.
@@ -115,8 +116,8 @@ def _cannot_tell(gain: Gain, value: Estimate, words: str) -> str:
         return text
     if needed.n_trials is None or needed.n_seeds is None:
         return f"{text}; {MOST_SEEDS} more seeds of each cell on the frontiers would not tell either{_bend(gain)}"
-    seeds = f"{needed.n_seeds} more seed{'' if needed.n_seeds == 1 else 's'} of each cell on the frontiers"
-    trials = f"{needed.n_trials} more trials at {cost_text(gain.cost, needed.cost)} on average"
+    seeds = f"{counted(needed.n_seeds, 'more seed')} of each cell on the frontiers"
+    trials = f"{counted(needed.n_trials, 'more trial')} at {cost_text(gain.cost, needed.cost)} on average"
     return f"{text}; {trials} ({seeds}) would, with a chance of {CHANCE:.0%} if the estimate holds{_bend(gain)}"
 
 

@@ -8,6 +8,7 @@ from matplotlib import colors
 from matplotlib.axes import Axes
 
 from scaling.figures.style import MOST_VECTOR_MARKS, log_axis, mark_size, percent_bar, say_instead
+from scaling.fit import counted
 
 # Lines of equal efficiency are this far apart, in decades.
 EFFICIENCY_STEP = 1
@@ -31,7 +32,7 @@ def plot_energy(axes: Axes, runs: pd.DataFrame) -> Axes:
     known = _known(runs)
     n_unknown = len(runs) - len(known)
     if known.empty:
-        return say_instead(axes, f"the energy of all {len(runs)} trials is unknown")
+        return say_instead(axes, f"the energy is unknown ({counted(len(runs), 'trial')})")
     log_axis(axes, "x", "train_flops")
     log_axis(axes, "y", "energy_joules")
     source = known["energy_source"] if "energy_source" in known.columns else pd.Series("unknown", index=known.index)
@@ -51,14 +52,14 @@ def plot_energy(axes: Axes, runs: pd.DataFrame) -> Axes:
         drawn.set_rasterized(len(known) > MOST_VECTOR_MARKS)
         # A mark of its own: that of the scatter has the colour of whichever trial is first.
         key = "#0072B2" if hue is None else "#555555"
-        axes.plot([], [], marker, color=key, mew=0, ms=5, label=f"{name}, {len(part)} trials")
+        axes.plot([], [], marker, color=key, mew=0, ms=5, label=f"{name}, {counted(len(part), 'trial')}")
     _efficiency_lines(axes, known)
     if norm is not None and drawn is not None:
         bar = axes.figure.colorbar(drawn, ax=axes, pad=0.06)
         bar.set_label("utilisation (share of peak rate)")
         percent_bar(bar)
     if n_unknown:
-        axes.plot([], [], " ", label=f"{n_unknown} trials not drawn: energy unknown")
+        axes.plot([], [], " ", label=f"{counted(n_unknown, 'trial')} not drawn: energy unknown")
     axes.legend(loc="upper left", fontsize=8)
     return axes
 

@@ -16,6 +16,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator, NullFormatter
 
+from scaling.export import check_writable
 from scaling.runs import column, label
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def save_figure(figure: Figure, table: pd.DataFrame, folder: str | Path, name: s
 
     The same figure gives the same bytes.
     """
-    folder = Path(folder)
+    folder = check_writable(Path(folder))
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}{suffix}" for suffix in (".png", ".svg", ".csv")]
     with rc_context(style()):

@@ -1,6 +1,9 @@
 """The commands init and export: from a folder of images to a sweep file, from a fit to files for others."""
 
 import json
+import os
+import re
+from contextlib import contextmanager
 from pathlib import Path
 
 import jsonschema
@@ -12,6 +15,7 @@ from PIL import Image
 from referencing import Registry, Resource
 
 from experiments.sweep import load_sweep
+from scaling.export import check_writable
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 RUNS = "train_flops,test_error,width,technique\n" + "".join(
@@ -146,3 +150,49 @@ def test_an_error_is_one_sentence_with_its_remedy(ninthpower, tmp_path, argument
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_report_shows_what_was_fitted_last(ninthpower, tmp_path):
+    """Its cost, laws and level, unless others are asked for; and it writes the same fits.json again."""
+    (tmp_path / "mine.csv").write_text(RUNS.replace("width", "energy_joules"))
+    assert ninthpower("fit", "mine.csv", "--cost", "energy_joules", "--law", "power").returncode == 0
+    fits = tmp_path / "mine" / "fits.json"
+    fitted = fits.read_bytes()
+
+    assert ninthpower("report", "mine.csv").returncode == 0
+    assert fits.read_bytes() == fitted
+    page = (tmp_path / "mine" / "report.html").read_text()
+    assert "<h1>mine.csv: test error against energy</h1>" in page
+    assert "saturating law" not in page
+
+    assert ninthpower("report", "mine.csv", "--cost", "train_flops", "--out", "other").returncode == 0
+    other = json.loads((tmp_path / "other" / "fits.json").read_text())
+    assert (other["cost"], [one["fit"]["law"] for one in other["fits"]]) == ("train_flops", ["power"])
+
+
+@contextmanager
+def no_administrator():
+    """Give away for a while what an administrator may do, which is everything."""
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(own)
+
+
+def test_a_folder_of_somebody_elses_is_named_with_the_reason(tmp_path):
+    """As a user finds it who may not write there; nothing is left behind."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    theirs.chmod(0o555)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+
+    words = re.escape(f"{theirs / 'new'} cannot be written to (permission denied); give another")
+    with no_administrator(), pytest.raises(ValueError, match=words):
+        check_writable(theirs / "new", "give another")
+    assert not list(theirs.iterdir())
+    assert check_writable(tmp_path / "new" / "deep") == tmp_path / "new" / "deep"
+    assert list(tmp_path.iterdir()) == [theirs]

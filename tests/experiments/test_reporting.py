@@ -162,7 +162,7 @@ def test_unknown_energy_is_counted_in_words():
     """Not passed over."""
     runs = table().assign(energy_source=["unknown"] * 20 + ["estimated"] * 40)
 
-    assert "Energy of the 60 trials: 40 estimated, 20 unknown." in method(runs, FitSpec(), ours=True)
+    assert "Energy of 60 trials: 40 estimated, 20 unknown." in method(runs, FitSpec(), ours=True)
     assert "taken on trust" in method(runs, FitSpec(), ours=False)[0]
 
 

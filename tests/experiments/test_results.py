@@ -168,7 +168,7 @@ def test_a_sweep_in_which_nothing_finished_says_why(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_text("width,status,reason\n8,failed,the data set vanished\n16,failed,the data set vanished\n")
 
-    with pytest.raises(ValueError, match=r"none of the 2 trials finished.*the data set vanished"):
+    with pytest.raises(ValueError, match=r"of 2 trials none finished.*the data set vanished"):
         fit_runs(path, out=tmp_path / "out")
     assert len(pd.read_csv(tmp_path / "out" / "runs.csv")) == 2
 
@@ -191,7 +191,7 @@ def test_a_finished_run_without_an_error_is_said(tmp_path):
     path = tmp_path / "runs.csv"
     runs.to_csv(path, index=False)
 
-    assert "1 finished trials are not in the fit" in fit_runs(path, out=tmp_path / "out").analysis.sentences[-1]
+    assert "1 finished trial is not in the fit" in fit_runs(path, out=tmp_path / "out").analysis.sentences[-1]
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,26 @@
 """Values as a notebook shows them: short, with their numbers, and never somebody's markup."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from scaling import backtest, bootstrap, bootstrap_choice, choose_law, draw_runs, fit
+from scaling import (
+    backtest,
+    bootstrap,
+    bootstrap_choice,
+    choose_law,
+    compare,
+    draw_runs,
+    fit,
+    fit_conventions,
+    quantile_frontier,
+)
 from scaling.calibrate import calibrate
+from scaling.compare import Setting
 from scaling.isoflop import isoflop_minima
 from scaling.profile import profile_likelihood
 from scaling.projection import project
+from scaling.theory import compute_exponents, measured_exponents
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +41,18 @@ def values(runs):
         {"size": np.tile(np.geomspace(1e3, 1e5, 5).round(), 3), "data": np.repeat([1e3, 1e4, 1e5], 5)},
     )  # fmt: skip
     surface["budget"] = np.repeat([1e7, 1e8, 1e9], 15)
+    compared = compare(two_ways(), costs=["train_flops"], setting=Setting(n_resamples=40))
     return {
+        "interval": found.exponent,
+        "profile": profile_likelihood(fit(runs, "power"), "alpha"),
+        "quantile": quantile_frontier(runs, 0.5),
+        "conventions": fit_conventions(runs, "power"),
+        "exponents": compute_exponents(0.5, 0.25),
+        "measured": measured_exponents(bootstrap(surface, "size_and_data", n_resamples=40)),
+        "comparison": compared,
+        "gain": compared.gains[0],
+        "estimate": compared.gains[0].gain,
+        "break_even": compared.break_evens[0],
         "fit": fit(runs, "power", cost="<b>"),
         "intervals": found,
         "backtest": backtest(runs, ["power", "exponential"], n_resamples=0),
@@ -40,9 +64,25 @@ def values(runs):
     }
 
 
-@pytest.mark.parametrize(
-    "name", ["fit", "intervals", "backtest", "choice", "average", "projection", "calibration", "isoflop"]
-)
+def two_ways():
+    """A technique of a strange name that halves the training compute."""
+    parts = []
+    for name, factor in (("baseline", 1.0), ("<b>", 2.0)):
+        truth = {"A": 30.0 * factor**-0.2, "alpha": 0.2}
+        part = draw_runs("power", truth, {"cost": np.geomspace(1e8, 1e12, 8)}, seed_noise=0.01)
+        parts.append(part.drop(columns=["cell", "trial_id"]).assign(
+            technique=name, width=np.repeat(np.arange(1, 9), 3), inference_flops=1e4
+        ))  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+VALUES = (
+    "fit", "intervals", "backtest", "choice", "average", "projection", "calibration", "isoflop", "interval", "profile",
+    "quantile", "conventions", "exponents", "measured", "comparison", "gain", "estimate", "break_even",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VALUES)
 def test_a_value_shows_itself_in_text_and_in_html(values, name):
     """A few lines a person reads, not a dump of arrays; names are escaped."""
     text, page = repr(values[name]), values[name]._repr_html_()
