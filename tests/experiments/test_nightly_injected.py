@@ -182,19 +182,20 @@ def test_a_second_forward_pass_is_caught_though_the_ledger_does_not_see_it(monke
 
 
 def test_a_data_path_that_waits_is_caught_as_time_and_not_as_flop(monkeypatch, tmp_path):
-    """A pass over the examples that hangs for a second: many times a trial of this size, on whatever machine."""
+    """A pass over the examples that hangs for four times as long as a whole trial took, on whatever machine."""
     run_arm(tmp_path / "warm", TINY)
-    first = run_arm(tmp_path / "first", tiny_sweep(8))
-    make_baseline(first, tmp_path / "baseline.json")
+    first = run_arm(tmp_path / "first", tiny_sweep(6))
+    kept = make_baseline(first, tmp_path / "baseline.json")
+    pause = 4 * float(kept.runs()["wall_seconds"].median())
     honest = experiments.images.Images.stream
 
     def slow(self, *arguments, **settings):
-        time.sleep(1.0)
+        time.sleep(pause)
         yield from honest(self, *arguments, **settings)
 
     monkeypatch.setattr(experiments.images.Images, "stream", slow)
 
-    judged = judge(run_arm(tmp_path / "slow", tiny_sweep(8)), tmp_path / "baseline.json")
+    judged = judge(run_arm(tmp_path / "slow", tiny_sweep(6)), tmp_path / "baseline.json")
 
     assert judged.exit_code == 1
     assert judged.night.finding("wall_seconds").is_regression
