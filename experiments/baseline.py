@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import ConfigDict, Field, ValidationError
@@ -17,13 +17,8 @@ from experiments.results import read_results
 from experiments.spec import Strict
 from scaling.export import write_json
 from scaling.guard import PAIR_KEYS
-from scaling.guard.night import CLOCK_COSTS, RESULTS, STRICT_COSTS
 
 BASELINE_VERSION = 1
-KEPT = (
-    *PAIR_KEYS, "trial_id", "status", "n_test", "epochs", "learning_rate", *RESULTS, *STRICT_COSTS, *CLOCK_COSTS,
-    "energy_source", "kernel_seconds",
-)  # fmt: skip
 
 
 class Replaced(Strict):
@@ -31,6 +26,42 @@ class Replaced(Strict):
 
     digest: str = Field(description="first 16 hexadecimal digits of the sha256 of its file")
     git_commit: str | None = Field(None, description="commit whose training it held")
+
+
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Spent = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class KeptTrial(Strict):
+    """One trial of the night: settings, results and costs; seconds and joules as measured, null what is not known."""
+
+    dataset: str
+    family: str
+    technique: str
+    width: Count
+    depth: Count
+    n_train: Count
+    seed: Count
+    trial_id: str
+    status: str
+    epochs: Spent | None = None
+    learning_rate: Spent | None = None
+    n_test: Annotated[int, Field(ge=1)] | None = None
+    test_loss: Amount | None = None
+    test_error: Amount | None = None
+    validation_loss: Amount | None = None
+    validation_error: Amount | None = None
+    shift_error: Amount | None = None
+    train_flops_counted: Spent | None = None
+    train_flops: Spent | None = None
+    inference_flops: Spent | None = None
+    n_params: Count | None = None
+    wall_seconds: Spent | None = None
+    inference_seconds: Spent | None = None
+    energy_joules: Amount | None = None
+    energy_source: str | None = None
+    kernel_seconds: Spent | None = None
 
 
 class Baseline(Strict):
@@ -48,15 +79,13 @@ class Baseline(Strict):
     sweep: str = Field(description="name of the sweep")
     created_at: str = Field(description="when the night ended, UTC")
     conditions: Conditions = Field(description="machine, versions, reference kernel and audit of that night")
-    trials: tuple[dict[str, float | int | str | None], ...] = Field(
-        min_length=1, description="settings, results and costs of every trial; seconds and joules as measured"
-    )
+    trials: tuple[KeptTrial, ...] = Field(min_length=1, description="every trial of the night")
     fits: tuple[dict[str, Any], ...] = Field(description="the frontier's fits with their intervals, from fits.json")
     replaces: Replaced | None = Field(None, description="the baseline before, if there was one")
 
     def runs(self) -> pd.DataFrame:
-        """The trials as a table, one row each."""
-        return pd.DataFrame(list(self.trials))
+        """The trials as a table, one row each; without columns of which nothing is known."""
+        return pd.DataFrame([trial.model_dump() for trial in self.trials]).dropna(axis=1, how="all")
 
 
 def make_baseline(results: Path, path: Path) -> Baseline:
@@ -85,11 +114,11 @@ def make_baseline(results: Path, path: Path) -> Baseline:
         sweep=sweep.name,
         created_at=max(str(record["ended_at"]) for record in records),
         conditions=conditions.model_copy(update={"kernel_beside": ()}),
-        trials=tuple(kept_rows(with_units(table, records, conditions))),
+        trials=tuple(KeptTrial(**row) for row in kept_rows(with_units(table, records, conditions))),
         fits=tuple(json.loads(fits.read_text(encoding="utf-8"))["fits"]),
         replaces=_replaced(path),
     )
-    write_json(found.model_dump(mode="json"), path)
+    write_json(found.model_dump(mode="json", exclude_none=True), path)
     return found
 
 
@@ -136,7 +165,7 @@ def with_audit(table: pd.DataFrame, conditions: Conditions) -> pd.DataFrame:
 
 def kept_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of a runs table, cut down to what a night is judged by; unknown values are null."""
-    names = [name for name in KEPT if name in table.columns]
+    names = [name for name in KeptTrial.model_fields if name in table.columns]
     rows = table.sort_values([*PAIR_KEYS], kind="stable")[names].astype(object)
     return [{name: _plain(value) for name, value in row.items()} for row in rows.to_dict(orient="records")]
 

@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -298,7 +299,10 @@ for command in (compare, literature, project, theory, submit, sync, doctor, init
 
 
 def main() -> None:
-    """Run the command line: an error of the user's is one sentence and exit code 2."""
+    """Run the command line: an error of the user's is one sentence and exit code 2.
+
+    So is the code of a fault of the program, with its traceback: 1 is a verdict of `nightly` and `reproduce`.
+    """
     debug = "--debug" in sys.argv or bool(os.environ.get("NINTHPOWER_DEBUG"))
     if "--debug" in sys.argv:  # allowed anywhere on the line
         sys.argv.remove("--debug")
@@ -320,6 +324,9 @@ def main() -> None:
             f"run: pip install 'ninthpower[{extra}]'",
             err=True,
         )
+        sys.exit(ExitCode.NOT_POSSIBLE)
+    except Exception:  # the program's boundary: nothing is swallowed but the code
+        traceback.print_exc()
         sys.exit(ExitCode.NOT_POSSIBLE)
 
 

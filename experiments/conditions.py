@@ -188,6 +188,11 @@ def changes(base: Conditions, tonight: Conditions) -> list[str]:
         found.append(
             f"The labels that training sees are not those of the baseline, in {relabelled} of {len(both)} cells."
         )
+    if len(both) < max(len(base.audit), len(tonight.audit)):
+        found.append(
+            f"FLOP per training step and labels were counted on both nights in {len(both)} of "
+            f"{max(len(base.audit), len(tonight.audit))} cells only."
+        )
     dearer = [
         line.flops_per_step / old.flops_per_step for line, old in both if line.flops_per_step != old.flops_per_step
     ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from experiments.nightly import JudgedNight
-    from scaling.guard import Finding
+    from scaling.guard import Drift, Finding
 
 OUTPUT_FOLDER = "night"
 # By this a workflow finds its own comment again, to write over it.
@@ -25,6 +25,7 @@ _WORDS = {
     Verdict.SHIFTS: "cheaper", Verdict.COSTS_MORE: "**dearer**", Verdict.EQUIVALENT: "no difference",
     Verdict.CANNOT_TELL: "cannot tell", Verdict.REFUSED: "no number",
 }  # fmt: skip
+_UNCLEAR = (Verdict.REFUSED, Verdict.CANNOT_TELL)
 
 
 def write_night(judged: JudgedNight, results: Path) -> Path:
@@ -39,7 +40,7 @@ def write_night(judged: JudgedNight, results: Path) -> Path:
     (folder / "summary.md").write_text(markdown(judged), encoding="utf-8")
     (folder / "comment.md").write_text(f"{COMMENT_MARK}\n{markdown(judged)}", encoding="utf-8")
     (folder / "junit.xml").write_bytes(junit(judged))
-    save_figure(draw_night(judged), judged.night.table.drop(columns="gain"), folder, "gains")
+    save_figure(draw_night(judged), judged.night.table.drop(columns="gain", errors="ignore"), folder, "gains")
     write_json(judged.to_dict(), folder / "night.json")
     return folder
 
@@ -58,14 +59,12 @@ def markdown(judged: JudgedNight) -> str:
     lines += [f"- {sentence}" for sentence in judged.regressions]
     if judged.changes:
         lines += ["", "What is not as in the baseline:", *(f"- {_plain(sentence)}" for sentence in judged.changes)]
-    lines += ["", "| technique | what | change of cost | interval | verdict |", "|---|---|---|---|---|"]
+    if judged.night.findings:
+        lines += ["", "| technique | what | change of cost | interval | verdict |", "|---|---|---|---|---|"]
     lines += [_row(finding) for finding in judged.night.findings]
     lines += ["", *(f"{name}: {drift.sentence}" for name, drift in judged.drifts.items())]
-    level = judged.night.findings[0].level
-    lines.append(
-        f"\nBaseline `{judged.baseline_digest}`, {judged.night.n_pairs} pairs of trials, "
-        f"{level:.2%} intervals over seeds."
-    )
+    ending = "".join(f", {finding.level:.2%} intervals over seeds" for finding in judged.night.findings[:1])
+    lines.append(f"\nBaseline `{judged.baseline_digest}`, {judged.night.n_pairs} pairs of trials{ending}.")
     return "\n".join(lines) + "\n"
 
 
@@ -77,9 +76,7 @@ def cannot_judge(reason: str) -> str:
 def junit(judged: JudgedNight) -> bytes:
     """The findings as JUnit XML: a case each, skipped where there is no number or nothing can be told."""
     cases = [(finding.technique, quantity_words(finding), *_ending(finding)) for finding in judged.night.findings]
-    cases += [
-        (name, "drift", "failure" if drift.is_loss else "", drift.sentence) for name, drift in judged.drifts.items()
-    ]
+    cases += [(name, "drift", _drift_ending(drift), drift.sentence) for name, drift in judged.drifts.items()]
     cases += [("trials", "divergence", "failure", words) for words in judged.night.worse_endings]
     suite = ElementTree.Element(
         "testsuite",
@@ -121,16 +118,19 @@ def draw_night(judged: JudgedNight) -> Figure:
             axes.plot([gain.low, gain.high], [place, place], color=colour, lw=1.4)
             axes.plot(gain.value, place, mark, color=colour, ms=5)
         axes.set_yticks(range(len(shown)), [f"{one.technique}: {quantity_words(one)}" for one in shown], fontsize=7)
-        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.set_ylim(max(1, len(shown)) - 0.5, -0.5)
         axes.set_xlabel("gain over the baseline with its interval (below 1: dearer)")
     return figure
+
+
+def _drift_ending(drift: Drift) -> str:
+    return "failure" if drift.is_loss else "skipped" if drift.verdict in _UNCLEAR else ""
 
 
 def _ending(finding: Finding) -> tuple[str, str]:
     if finding.is_regression:
         return "failure", finding.sentence
-    unclear = finding.verdict in (Verdict.REFUSED, Verdict.CANNOT_TELL)
-    return "skipped" if unclear else "", finding.sentence
+    return "skipped" if finding.verdict in _UNCLEAR else "", finding.sentence
 
 
 def _row(finding: Finding) -> str:

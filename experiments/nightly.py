@@ -162,17 +162,18 @@ def judge(
         raise ValueError(
             f"{len(lost)} trials failed or were stopped, so the night is not whole; the first is {lost[0]}"
         )
-    kernels = [list(pd.to_numeric(side["kernel_seconds"]).dropna()) for side in (kept, tonight)]
+    kernels = [list(_kernel_seconds(side).dropna()) for side in (kept, tonight)]
     not_known = not_comparable(base.conditions, conditions, *kernels)
     night = judge_night(pairs, setting, not_known=not_known, clock_error=kernel_uncertainty(*kernels))
     digest, results_hash = digest_of(baseline_path), results_digest(tonight)
     name = results.absolute().parent.name
-    drifts = _drifts(night, [past for past in history if past.name != name], digest, results_hash)
     said = (
         *_changed_settings(pairs.differing(["trial_id", "learning_rate", "epochs"])),
         *changes(base.conditions, conditions),
     )
     ended_at = max((str(record["ended_at"]) for record in records), default="")
+    before = [past for past in history if past.name != name and past.ended_at < ended_at]
+    drifts = _drifts(night, before, digest, results_hash)
     return JudgedNight(name, night, drifts, said, digest, results_hash, ended_at, conditions.git_commit)
 
 
@@ -182,13 +183,18 @@ def in_kernels(runs: pd.DataFrame, conditions: Conditions) -> pd.DataFrame:
     Unknown stays unknown.
     """
     units = {
-        "wall_seconds": pd.to_numeric(runs["kernel_seconds"]),
+        "wall_seconds": _kernel_seconds(runs),
         "inference_seconds": conditions.kernel_step_seconds or float("nan"),
         "energy_joules": conditions.kernel_joules or float("nan"),
     }
     return runs.assign(**{
         name: pd.to_numeric(runs[name]) / unit for name, unit in units.items() if name in runs.columns
     })  # fmt: skip
+
+
+def _kernel_seconds(runs: pd.DataFrame) -> pd.Series:
+    """Of each trial; unknown in a night that timed no kernel."""
+    return pd.to_numeric(runs["kernel_seconds"] if "kernel_seconds" in runs else pd.Series(float("nan"), runs.index))
 
 
 def gains_for_drift(night: Night) -> dict[str, float | None]:
@@ -238,9 +244,8 @@ def track_night(judged: JudgedNight, sweep: str, folder: Path, nights_folder: Pa
 def _drifts(night: Night, history: Sequence[PastNight], digest: str, results_hash: str) -> dict[str, Drift]:
     same_baseline = [past for past in history if past.baseline_digest == digest]
     hashes = [*(past.results_digest for past in same_baseline), results_hash]
-    repeats = [place > 0 and hashes[place - 1] == one for place, one in enumerate(hashes)]
     return {
-        name: measure_drift([*(past.gains.get(name) for past in same_baseline), gain], repeats)
+        name: measure_drift([*(past.gains.get(name) for past in same_baseline), gain], hashes)
         for name, gain in gains_for_drift(night).items()
     }
 

@@ -56,6 +56,8 @@ def nightly(
                 load_sweep(sweep, overrides or ()), nights_folder=nights, data_folder=data, workers=workers,
                 tracking_uri=tracking_uri, console=console, quiet=as_json, name=name,
             )  # fmt: skip
+        elif nights != NIGHTS and not nights.is_dir():
+            raise ValueError(f"there is no folder {nights} of nights; give --nights where they lie, or leave it out")
         typer.echo(f"results  {results}", err=True)
         sweep_name = read_baseline(baseline).sweep
         judged = judge(results, baseline, history=nights_before(nights, tracking_uri, sweep_name), setting=setting)

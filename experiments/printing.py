@@ -34,7 +34,7 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
         "time left",
     ]
     table = Table(title=f"plan of {plan.name}", title_justify="left")
-    for name in [*names, "energy left", *(["money left"] if priced else [])]:
+    for name in [*names, "time left", "energy left", *(["money left"] if priced else [])]:
         table.add_column(name, justify="left" if name == "technique" else "right", overflow="fold")
     for line in plan.lines:
         money = "unknown" if line.money_left is None else f"{line.money_left:.2g} {plan.currency}"

@@ -3,6 +3,7 @@
 And what CI installs beyond pip, with an apt-get that only writes down what it is asked.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -68,6 +69,61 @@ def test_what_runs_is_what_make_runs(path):
 
     assert named
     assert named <= targets
+
+
+def test_a_night_that_fails_or_ends_before_its_time_is_told():
+    """A job that ran out of time is cancelled, which `failure()` does not see; no cache is written twice by a name."""
+    (nightly,) = [path for path in WORKFLOWS if path.name == "nightly.yml"]
+    tell = jobs(nightly)["tell"]
+    keys = [step["with"]["key"] for step in steps(nightly) if "cache/" in step.get("uses", "")]
+
+    assert "needs.guard.result != 'success'" in tell["if"]
+    assert "!cancelled()" in tell["if"]
+    assert len(keys) == 2
+    assert all("run_attempt" in key for key in keys)
+
+
+@pytest.fixture
+def telling(tmp_path):
+    """Run the step that opens an issue, with a gh that writes down what it is asked; return that and the text."""
+    (nightly,) = [path for path in WORKFLOWS if path.name == "nightly.yml"]
+    script = jobs(nightly)["tell"]["steps"][-1]["run"]
+    (tmp_path / "gh").write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n[ "$2" = list ] && cat {tmp_path}/open\nexit 0\n'
+    )
+    (tmp_path / "gh").chmod(0o755)
+
+    def run(*, number="", comment="", **codes):
+        (tmp_path / "open").write_text(number)
+        if comment:
+            (tmp_path / "night" / "n1" / "nightly" / "night").mkdir(parents=True)
+            (tmp_path / "night" / "n1" / "nightly" / "night" / "comment.md").write_text(comment)
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PAGE": "https://example.org/run", **codes}
+        subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=tmp_path, env=environment, check=True)
+        return (tmp_path / "asked").read_text(), (tmp_path / "body.md").read_text()
+
+    return run
+
+
+def test_a_loss_opens_one_issue_with_its_table(telling):
+    """Or adds to the one that is open."""
+    asked, body = telling(CODE="1", SAME="0", SPEED="0", comment="dearer by 25%")
+
+    assert "issue create --title The night has failed" in asked
+    assert "dearer by 25%" in body
+    assert "https://example.org/run" in body
+    asked, _ = telling(CODE="1", SAME="0", SPEED="0", number="7")
+    assert asked.splitlines()[-1].startswith("issue comment 7")
+
+
+@pytest.mark.parametrize("codes", [{"CODE": "2", "SAME": "2", "SPEED": "2"}, {"CODE": "", "SAME": "", "SPEED": ""}])
+def test_a_night_without_a_verdict_is_not_told_as_a_loss(telling, codes):
+    """Even where an older comment lies in the artifact; each part that could not be judged is named."""
+    _, body = telling(**codes, comment="dearer by 25%")
+
+    assert "dearer" not in body
+    assert "could not be judged" in body
+    assert "could not be told" in body
 
 
 def test_ci_does_what_a_person_can_do():

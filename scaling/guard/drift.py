@@ -71,7 +71,7 @@ class Drift:
 
 def measure_drift(
     gains: Sequence[float | None],
-    same_as_before: Sequence[bool] | None = None,
+    results: Sequence[str] | None = None,
     *,
     margin: float = 0.05,
     level: float = 0.98,
@@ -81,14 +81,14 @@ def measure_drift(
 
     Args:
         gains: One per night, oldest first; None where a night had no number.
-        same_as_before: Whether a night's results are those of the night before to the last bit; if not given, those
-            with exactly the same gain are.
+        results: A name for all results of each night, the same for nights that are the same to the last bit; if not
+            given, nights with exactly the same gain are. The first of them counts.
         margin: Within which the movement over the window is no drift.
         level: Two-sided, of the interval; 0.98 gives 1% false alarms of a loss per look.
         window: Nights looked at, the last ones.
 
     Raises:
-        ValueError: If a gain is not positive, or the level is not in (0, 1).
+        ValueError: If a gain is not positive, the level is not in (0, 1), or there are not as many names as nights.
 
     Source:
         Slope of a least-squares line with Student's t, for noise that is independent between distinct nights. Not
@@ -101,10 +101,17 @@ def measure_drift(
     for gain in recent:
         if gain is not None and not (math.isfinite(gain) and gain > 0):
             raise ValueError(f"a night's gain is {gain}, but a gain is above 0 and finite")
-    repeats = _repeats(recent, None if same_as_before is None else list(same_as_before)[-window:])
-    kept = [(place, math.log(gain)) for place, gain in enumerate(recent) if gain is not None and not repeats[place]]
+    if results is not None and len(results) != len(gains):
+        raise ValueError(f"there are {len(gains)} nights, but {len(results)} names of results; give one for each")
+    names = list(results)[-window:] if results is not None else recent
+    kept = [
+        (place, math.log(gain))
+        for place, gain in enumerate(recent)
+        if gain is not None and names[place] not in names[:place]
+    ]
     if len(kept) < LEAST_NIGHTS:
-        reason = f"{len(kept)} distinct nights are too few for a line; {LEAST_NIGHTS} are needed"
+        nights = "1 distinct night is" if len(kept) == 1 else f"{len(kept)} distinct nights are"
+        reason = f"{nights} too few for a line; {LEAST_NIGHTS} are needed"
         return Drift(Verdict.REFUSED, None, len(kept), len(recent), reason)
     value, error = _slope(np.array(kept))
     span = kept[-1][0] - kept[0][0]
@@ -122,19 +129,6 @@ def _verdict(low: float, high: float, margin: float) -> Verdict:
         return Verdict.SHIFTS
     reach = math.log1p(margin)
     return Verdict.EQUIVALENT if -reach <= low and high <= reach else Verdict.CANNOT_TELL
-
-
-def _repeats(gains: Sequence[float | None], given: Sequence[bool] | None) -> list[bool]:
-    if given is not None:
-        if len(given) != len(gains):
-            raise ValueError(f"there are {len(gains)} nights, but {len(given)} marks of repetition; give one for each")
-        return [place > 0 and repeated for place, repeated in enumerate(given)]
-    before: float | None = None
-    found = []
-    for gain in gains:
-        found.append(gain is not None and gain == before)
-        before = gain if gain is not None else before
-    return found
 
 
 def _slope(points: np.ndarray) -> tuple[float, float]:

@@ -125,11 +125,15 @@ def judge_night(
         clock_error: Standard error of the log of the clock costs' unit, which all seeds have in common.
 
     Raises:
-        ValueError: If no trial finished on both sides.
+        ValueError: If no trial finished on both sides, or nothing can be said of the training compute of a technique at
+            equal error: a night that could not find a loss is no pass. Trials that diverged are a loss all the same.
     """
     setting = setting or NightSetting()
+    worse = tuple(words for words, status in pairs.unfinished if status == "diverged")
     if pairs.table.empty:
-        raise ValueError("no trial finished both in the baseline and tonight, so there is nothing to compare")
+        if not worse:
+            raise ValueError("no trial finished both in the baseline and tonight, so there is nothing to compare")
+        return Night((), setting, 0, (), worse)
     parts = {str(name): part for name, part in pairs.table.groupby("technique", sort=False)}
     costs = [cost for cost in (*STRICT_COSTS, *CLOCK_COSTS) if cost in not_known or _known(pairs.table, cost)]
     chances = len(parts) * (len(ERRORS) + sum(cost in CLOCK_COSTS and cost not in not_known for cost in costs))
@@ -139,8 +143,18 @@ def judge_night(
         for name, part in parts.items()
         for finding in _findings(name, part, costs, level, setting, not_known, clock_error)
     ]  # fmt: skip
-    worse = tuple(words for words, status in pairs.unfinished if status == "diverged")
+    if not worse:
+        _check_judged(findings, list(parts))
     return Night(tuple(findings), setting, len(pairs.table), pairs.differing((*RESULTS, *STRICT_COSTS)), worse)
+
+
+def _check_judged(findings: Sequence[Finding], techniques: Sequence[str]) -> None:
+    """Refuse a night that could not have found a loss."""
+    for technique in techniques:
+        asked = [one for one in findings if one.technique == technique and one.error and one.gates]
+        if all(one.gain is None for one in asked):
+            reasons = "; ".join(dict.fromkeys(one.reason for one in asked)) or "its training FLOP are not known"
+            raise ValueError(f"nothing can be said of the training compute of {technique!r} at equal error: {reasons}")
 
 
 def _findings(

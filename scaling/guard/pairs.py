@@ -103,7 +103,8 @@ class SeedGrid:
             ValueError: If a cell lacks a seed that another has, or a value is not known.
         """
         wide = np.full(self._shape[0] * self._shape[1], np.nan)
-        wide[self._place] = self._table[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        if name in self._table.columns:
+            wide[self._place] = self._table[name].to_numpy(dtype=np.float64, na_value=np.nan)
         if np.isnan(wide).any():
             what = name.removesuffix(BASE).removesuffix(TONIGHT)
             raise ValueError(f"{what} is not known for every seed of every cell, so that seeds cannot be compared")

@@ -32,6 +32,7 @@ def ninthpower(monkeypatch, capsys, tmp_path):
         except SystemExit as ending:
             code = ending.code or 0
         written = capsys.readouterr()
+        assert "Traceback (most recent call last)" not in written.err, written.err
         return Done(code, written.out, written.err)
 
     return run

@@ -241,6 +241,95 @@ def test_a_baseline_that_cannot_be_read_is_no_failure_of_the_code(judge, night, 
     assert not (results / "night").exists()
 
 
+def damaged(path, **values):
+    """Change every trial of a baseline by hand; a field that becomes ``...`` is left out."""
+    content = json.loads(path.read_text())
+    for trial in content["trials"]:
+        trial.update(values)
+        for name in [name for name, value in values.items() if value is ...]:
+            del trial[name]
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"status": ...}, "damaged: trials.0.status: Field required"),
+        ({"seed": ...}, "damaged: trials.0.seed: Field required"),
+        ({"test_loss": "low"}, "damaged: trials.0.test_loss: "),
+        ({"test_loss": -1.0}, "damaged: trials.0.test_loss: "),
+        ({"train_flops": 0.0}, "damaged: trials.0.train_flops: "),
+        ({"wall_seconds": 0.0}, "damaged: trials.0.wall_seconds: "),
+        ({"kernel_seconds": -1.0}, "damaged: trials.0.kernel_seconds: "),
+        ({"n_tests": 3}, "damaged: trials.0.n_tests: "),
+        ({"test_loss": ..., "test_error": ...}, "nothing can be said of the training compute of 'baseline'"),
+        ({"train_flops": ...}, "nothing can be said of the training compute of 'baseline'"),
+    ],
+)
+def test_a_baseline_with_a_damaged_trial_is_neither_a_loss_nor_a_pass(judge, night, tmp_path, values, said):
+    """Exit code 2 and where; a night that is twice as dear does not pass over it."""
+    results = night("tonight", gain=0.5)
+    damaged(tmp_path / "kept.json", **values)
+
+    done = judge(results)
+
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (results / "night").exists()
+
+
+def test_an_older_baseline_without_a_kernel_judges_all_but_the_clocks(judge, night, tmp_path):
+    """What it does not know is not known, and the rest stands."""
+    damaged(tmp_path / "kept.json", kernel_seconds=...)
+
+    assert judge(night("again", seconds=10.0)).returncode == 0
+    assert judge(night("worse", gain=0.8)).returncode == 1
+
+
+def test_no_verdict_leaves_the_verdict_before_as_it_was(judge, night, tmp_path):
+    """A night that was judged and cannot be judged again keeps its files."""
+    results = night("tonight")
+    assert judge(results).returncode == 0
+    before = {path.name: path.read_bytes() for path in (results / "night").iterdir()}
+    (tmp_path / "kept.json").write_text("{")
+
+    assert judge(results).returncode == 2
+    assert {path.name: path.read_bytes() for path in (results / "night").iterdir()} == before
+
+
+def test_a_fault_of_the_program_is_no_loss(monkeypatch, tmp_path, capsys):
+    """Its traceback is printed, and the exit code is not the one of a verdict."""
+    import experiments.nightly
+    from experiments.cli import main
+
+    monkeypatch.setattr(experiments.nightly, "judge", lambda *_, **__: {}["nothing"])
+    monkeypatch.setattr("experiments.baseline.read_baseline", lambda _: Path)
+    monkeypatch.setattr(Path, "sweep", "guarded", raising=False)
+    monkeypatch.setattr("sys.argv", ["ninthpower", "nightly", "--results", str(tmp_path), "--nights", str(tmp_path)])
+
+    with pytest.raises(SystemExit) as ending:
+        main()
+
+    assert ending.value.code == 2
+    assert "KeyError: 'nothing'" in capsys.readouterr().err
+
+
+def test_a_night_whose_trials_all_diverged_fails_and_is_written(judge, night):
+    """Exit code 1, with every trial named, though there is no number to draw."""
+    results = night("nan")
+    for path in (results / TRIALS_FOLDER).glob("*.json"):
+        record = json.loads(path.read_text())
+        write_record(path.parent, {**record, "status": "diverged", "row": {**record["row"], "status": "diverged"}})
+
+    done = judge(results)
+
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.count("finished in the baseline and diverged tonight") == 18
+    assert (results / "night" / "night.json").is_file()
+    suite = ElementTree.parse(results / "night" / "junit.xml").getroot()
+    assert suite.get("failures") == suite.get("tests") == "18"
+
+
 def test_a_night_cut_short_is_no_verdict(judge, night, monkeypatch, tmp_path):
     """Exit code 2, which trials are missing; the step summary says so too."""
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "step.md"))
@@ -283,6 +372,42 @@ def test_a_slow_loss_over_many_nights_fails_the_last(judge, night, tmp_path):
     assert len(read_history(tmp_path / "nights")) == 6
 
 
+def test_a_night_judged_again_is_compared_with_those_before_it(judge, night, tmp_path):
+    """Not with the nights that came after: its drift is that of its day."""
+    results = [night(f"night-{number}", gain=0.996**number) for number in range(1, 7)]
+    codes = [judge(one).returncode for one in results]
+
+    again = judge(results[2])
+
+    assert (codes[2], codes[-1], again.returncode) == (0, 1, 0)
+    content = json.loads((tmp_path / "nights" / "night-3" / "guarded" / "night" / "night.json").read_text())
+    assert content["drifts"]["baseline"]["n_recorded"] == 3
+
+
+def test_the_first_night_says_that_there_is_no_history(judge, night):
+    """It is judged by itself, and its drift is no pass in the JUnit file."""
+    results = night("first")
+
+    done = judge(results)
+
+    assert done.returncode == 0
+    assert "1 distinct night is too few for a line; 5 are needed" in done.stdout
+    cases = ElementTree.parse(results / "night" / "junit.xml").getroot().findall("testcase")
+    (drift,) = [case for case in cases if case.get("name") == "drift"]
+    assert drift.find("skipped") is not None
+
+
+def test_a_history_that_is_not_where_it_was_said_to_be_is_no_verdict(judge, night, tmp_path):
+    """A folder that is not there, a server that is down: nothing is written."""
+    results = night("tonight")
+    for more in (["--nights", tmp_path / "nowhere"], ["--tracking-uri", "http://127.0.0.1:9"]):
+        done = judge(results, *more)
+
+        assert done.returncode == 2
+        assert "nowhere" in done.stderr or "cannot be read" in done.stderr
+        assert not (results / "night").exists()
+
+
 def test_a_damaged_night_in_the_history_is_named(judge, night, tmp_path):
     """No verdict on a history that cannot be read."""
     path = tmp_path / "nights" / "old" / "guarded" / "night" / "night.json"
@@ -311,6 +436,15 @@ def test_mlflow_keeps_the_nights(tmp_path):
 
     assert [params["night"] for params, _ in nights] == ["a", "b"]
     assert nights[1][1] == {"gain/baseline": 0.98}
+
+
+def test_a_baseline_keeps_all_that_a_night_is_judged_by():
+    """Results, strict costs and clocks are fields of a kept trial."""
+    from experiments.baseline import KeptTrial
+    from scaling.guard import PAIR_KEYS
+    from scaling.guard.night import CLOCK_COSTS, RESULTS, STRICT_COSTS
+
+    assert {*PAIR_KEYS, *RESULTS, *STRICT_COSTS, *CLOCK_COSTS} <= set(KeptTrial.model_fields)
 
 
 def test_the_published_schema_is_that_of_the_baseline(judge, tmp_path):

@@ -245,6 +245,37 @@ class Fixed:
         yield self.logits[2:], self.labels[2:]
 
 
+def test_the_memory_layout_changes_no_result():
+    """Convolutions in channels_last: other kernels, the same sums but for rounding, and the same account."""
+    asked = spec(family="resnet", width=4, n_train=64, epochs=2)
+    plain, other = (run_trial(asked, Machine(device="cpu", channels_last=last))["row"] for last in (False, True))
+
+    assert other["test_loss"] == pytest.approx(plain["test_loss"], rel=1e-3)
+    for name in ("train_flops", "inference_flops", "n_params", "model_bytes"):
+        assert other[name] == plain[name]
+
+
+def test_a_compiled_model_is_the_same_model(monkeypatch):
+    """Its graph is captured and run as it stands: what is made of it by a compiler takes minutes, and is torch's."""
+    compile_model, seen = torch.compile, []
+
+    def captured(model):
+        def run(graph, _examples):
+            seen.append(graph)
+            return graph.forward
+
+        return compile_model(model, backend=run)
+
+    monkeypatch.setattr(torch, "compile", captured)
+    asked = spec(n_train=64, epochs=2)
+    plain, compiled = (run_trial(asked, Machine(device="cpu", compile=one)) for one in (False, True))
+
+    assert compiled["status"] == "finished", compiled["reason"]
+    assert seen
+    for name in ("test_loss", "train_flops", "inference_flops", "n_params", "model_bytes"):
+        assert compiled["row"][name] == plain["row"][name]
+
+
 def test_error_and_loss_are_means_over_examples_not_batches():
     """Batches of 2 and 3 weigh by their examples; a not-a-number logit is an error."""
     logits = torch.tensor([[9.0, 0, 0], [0, 9, 0], [0, 0, 9], [9, 0, 0], [0, 9, 0]])

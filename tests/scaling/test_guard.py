@@ -156,11 +156,41 @@ def test_a_changed_learning_rate_still_pairs():
     assert pairs.differing(["learning_rate"]) == ("learning_rate",)
 
 
+def test_a_night_whose_trials_all_diverge_fails():
+    """The worst of losses leaves nothing to compare, and is one."""
+    night = judge(draw().assign(status="diverged"))
+
+    assert len(night.regressions) == 40
+    assert night.findings == ()
+
+
 def test_two_seeds_are_refused():
     """An interval over two seeds would be as wide as the world."""
-    night = judge(draw(n_seeds=2), draw(n_seeds=2))
+    with pytest.raises(ValueError, match="2 seeds are too few to tell a change from chance"):
+        judge(draw(n_seeds=2), draw(n_seeds=2))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.drop(columns=["test_loss", "test_error"]),
+        lambda table: table.drop(columns="train_flops"),
+        lambda table: table.assign(test_loss=float("nan"), n_test=float("nan")),
+    ],
+)
+def test_a_night_that_could_find_no_loss_is_no_pass(change):
+    """Whatever is lacking, a gate that cannot close is not an open one."""
+    for base, tonight in ((change(draw()), draw()), (draw(), change(draw()))):
+        with pytest.raises(ValueError, match="nothing can be said of the training compute of 'baseline'"):
+            judge(tonight, base)
+
+
+def test_one_of_loss_and_error_is_enough():
+    """A data set without a loss is judged by its error."""
+    night = judge(draw(gain=0.5).drop(columns="test_loss"))
 
     assert night.finding("train_flops", "test_loss").verdict is Verdict.REFUSED
+    assert night.finding("train_flops", "test_error").is_regression
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,30 @@ def test_a_repetition_is_no_evidence():
     assert (found.n_nights, found.n_recorded) == (2, 13)
 
 
+def test_two_machines_in_turn_are_two_nights():
+    """Results that come back later, as those of another processor do, are not new ones."""
+    found = measure_drift([1.0, 0.97] * 6)
+    named = measure_drift([1.0, 0.97, 1.0, 0.96, 1.0, 0.95, 0.94], ["a", "b", "a", "c", "a", "d", "e"])
+
+    assert (found.n_nights, found.n_recorded, found.verdict) == (2, 12, Verdict.REFUSED)
+    assert (named.n_nights, named.n_recorded) == (5, 7)
+
+
+def test_a_repetition_of_a_night_before_the_window_counts_once():
+    """A month without a change is one point of the line, and not none."""
+    gains = [1.0] * 40 + [0.99, 0.98, 0.97, 0.96]
+    found = measure_drift(gains, [str(gain) for gain in gains])
+
+    assert (found.n_nights, found.n_recorded) == (5, 30)
+    assert found.change.value < 0.98
+
+
+def test_one_name_for_each_night():
+    """Or nobody knows which is which."""
+    with pytest.raises(ValueError, match="there are 2 nights, but 1 names"):
+        measure_drift([1.0, 0.9], ["a"])
+
+
 def test_nights_without_a_number_are_left_out():
     """An unknown night is not a gain of 1."""
     gains = nights(-0.01, 0.001, 10)
