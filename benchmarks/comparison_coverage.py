@@ -216,9 +216,8 @@ def main() -> None:
     print(f"\n| design | {' | '.join(shares)} |\n|---|---|---|---|---|---|\n" + "\n".join(verdicts))
     whose = resource.RUSAGE_SELF if given.workers == 1 else resource.RUSAGE_CHILDREN
     memory = resource.getrusage(whose).ru_maxrss / 2**20
-    print(
-        f"\n{given.draws} draws a design, {time.perf_counter() - began:.0f} s in {given.workers} processes, {memory:.2f} GiB each"
-    )
+    seconds = time.perf_counter() - began
+    print(f"\n{given.draws} draws a design, {seconds:.0f} s in {given.workers} processes, {memory:.2f} GiB each")
 
 
 if __name__ == "__main__":
