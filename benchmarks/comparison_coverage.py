@@ -1,23 +1,31 @@
 """How often the intervals of a comparison hold the truth, and how often no gain is called a gain.
 
 Usage: python benchmarks/comparison_coverage.py [--draws 500] [--resamples 300] [--design NAME ...] [--law automatic]
-       [--break-even 500]
+       [--break-even 500] [--workers 2]
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import math
+import multiprocessing
 import resource
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
-from scaling.compare import Arms, Charges, Gain, Payback, Setting, Verdict, draw_arms
+from scaling.compare import Arms, Bending, Charges, Gain, Payback, Setting, Verdict, draw_arms
 from scaling.compare.break_even import fit_lifetimes, read_crossing
 from scaling.compare.costs import charge
 from scaling.compare.gain import measure_gain
+
+Found = TypeVar("Found")
+# Estimate, truth, and bounds by level.
+Reading = tuple[float, float, dict[float, tuple[float, float]]]
 
 LEVELS = (0.5, 0.8, 0.95)
 BEND = 0.05
@@ -70,32 +78,45 @@ class Tally:
         return f"| {float(np.mean(self.errors)) / spread:+.2f} | {spread:.3f} | {shares} |"
 
 
+def spread_out(work: Callable[[int], Found], seeds: range, workers: int) -> Iterator[Found]:
+    """What is found for each seed, in their order, by one process or several."""
+    if workers == 1:
+        yield from map(work, seeds)
+        return
+    with multiprocessing.Pool(workers) as pool:
+        yield from pool.imap(work, seeds, chunksize=5)
+
+
 def measure(
-    arms: Arms, n_draws: int, n_resamples: int, first_seed: int = 0, law: str = "automatic"
+    arms: Arms, seeds: range, *, n_resamples: int, law: str = "automatic", workers: int = 1
 ) -> tuple[dict[str, Tally], dict[str, float]]:
     """Draw, compare, count."""
     tallies: dict[str, Tally] = {}
-    verdicts: list[Verdict] = []
-    bends = 0
-    for seed in range(first_seed, first_seed + n_draws):
-        setting = Setting(n_resamples=n_resamples, seed=seed, law=law)
-        found = measure_gain(draw_arms(arms, seed=seed), "baseline", "technique", "train_flops", setting)
-        verdicts.append(found.verdict)
-        bends += found.bends
-        for name, part in readings(found, arms).items():
+    verdicts, bendings = [], []
+    for verdict, bending, rows in spread_out(functools.partial(_compare, arms, n_resamples, law), seeds, workers):
+        verdicts.append(verdict)
+        bendings.append(bending)
+        for name, part in rows.items():
             tallies.setdefault(name, Tally()).add(*part)
     shares = {
         "called a gain": float(np.mean([verdict is Verdict.SHIFTS for verdict in verdicts])),
         "called a loss": float(np.mean([verdict is Verdict.COSTS_MORE for verdict in verdicts])),
-        "called bent": bends / n_draws,
+        "called bent": float(np.mean([bending is Bending.BENDS for bending in bendings])),
+        "called not bent": float(np.mean([bending is Bending.STRAIGHT for bending in bendings])),
         "refused": float(np.mean([verdict is Verdict.REFUSED for verdict in verdicts])),
     }
     return tallies, shares
 
 
-def readings(found: Gain, arms: Arms) -> dict[str, tuple[float, float, dict[float, tuple[float, float]]]]:
+def _compare(arms: Arms, n_resamples: int, law: str, seed: int) -> tuple[Verdict, Bending, dict[str, Reading]]:
+    setting = Setting(n_resamples=n_resamples, seed=seed, law=law)
+    found = measure_gain(draw_arms(arms, seed=seed), "baseline", "technique", "train_flops", setting)
+    return found.verdict, found.bending, readings(found, arms)
+
+
+def readings(found: Gain, arms: Arms) -> dict[str, Reading]:
     """Estimate, truth and bounds of every quantity of one comparison."""
-    rows: dict[str, tuple[float, float, dict[float, tuple[float, float]]]] = {}
+    rows: dict[str, Reading] = {}
     if found.gain is None or found.shift_fit is None or found.bend_fit is None:
         return rows
 
@@ -141,15 +162,12 @@ def break_even_designs() -> dict[str, tuple[Arms, float]]:
     }
 
 
-def measure_break_even(name: str, n_draws: int, n_resamples: int) -> str:
+def measure_break_even(name: str, n_draws: int, n_resamples: int, workers: int) -> str:
     """A row of the table: how often the bounds of the number of uses held the truth."""
     arms, truth = break_even_designs()[name]
     tally, n_found = Tally(), 0
     wanted = Payback.FROM if "from" in name else Payback.UP_TO
-    for seed in range(n_draws):
-        charged = charge(draw_arms(arms, seed=seed), Charges()).table
-        lifetimes = fit_lifetimes(charged, "baseline", "technique", Setting(n_resamples=n_resamples, seed=seed))
-        read = {level: read_crossing(lifetimes.curve(level)) for level in LEVELS}
+    for read in spread_out(functools.partial(_pay_back, arms, n_resamples), range(n_draws), workers):
         payback, uses, _, _ = read[max(LEVELS)]
         if payback is not wanted or not uses or math.isinf(uses):
             continue
@@ -158,6 +176,12 @@ def measure_break_even(name: str, n_draws: int, n_resamples: int) -> str:
             math.log(uses), math.log(truth), {level: _logs(low, high) for level, (_, _, low, high) in read.items()}
         )
     return f"| {name}, found in {n_found} of {n_draws} | log uses {tally.row()}"
+
+
+def _pay_back(arms: Arms, n_resamples: int, seed: int) -> dict[float, tuple[Payback, float | None, float, float]]:
+    charged = charge(draw_arms(arms, seed=seed), Charges()).table
+    lifetimes = fit_lifetimes(charged, "baseline", "technique", Setting(n_resamples=n_resamples, seed=seed))
+    return {level: read_crossing(lifetimes.curve(level)) for level in LEVELS}
 
 
 def _logs(low: float, high: float) -> tuple[float, float]:
@@ -173,21 +197,27 @@ def main() -> None:
     parser.add_argument("--law", default="automatic", help="of the fits: automatic, power or saturating")
     parser.add_argument("--design", nargs="*", default=DEFAULT, help=f"{', '.join(designs())}, or all")
     parser.add_argument("--break-even", type=int, default=0, metavar="DRAWS", help="draws of the break-even too")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
     given = parser.parse_args()
+    seeds = range(given.first_seed, given.first_seed + given.draws)
     names = list(designs()) if given.design == ["all"] else given.design
     began, verdicts = time.perf_counter(), []
     print("| design | quantity | bias / spread | spread | 50% | 80% | 95% |\n|---|---|---|---|---|---|---|")
     for name in names:
-        tallies, shares = measure(designs()[name], given.draws, given.resamples, given.first_seed, given.law)
+        tallies, shares = measure(
+            designs()[name], seeds, n_resamples=given.resamples, law=given.law, workers=given.workers
+        )
         for quantity, tally in tallies.items():
             print(f"| {name} | {quantity} {tally.row()}", flush=True)
         verdicts.append(f"| {name} | " + " | ".join(f"{100 * share:.1f}%" for share in shares.values()) + " |")
     if given.break_even:
         for name in break_even_designs():
-            print(measure_break_even(name, given.break_even, given.resamples), flush=True)
-    print(f"\n| design | {' | '.join(shares)} |\n|---|---|---|---|---|\n" + "\n".join(verdicts))
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"\n{given.draws} draws a design, {time.perf_counter() - began:.0f} s, {memory:.2f} GiB")
+            print(measure_break_even(name, given.break_even, given.resamples, given.workers), flush=True)
+    print(f"\n| design | {' | '.join(shares)} |\n|---|---|---|---|---|---|\n" + "\n".join(verdicts))
+    whose = resource.RUSAGE_SELF if given.workers == 1 else resource.RUSAGE_CHILDREN
+    memory = resource.getrusage(whose).ru_maxrss / 2**20
+    seconds = time.perf_counter() - began
+    print(f"\n{given.draws} draws a design, {seconds:.0f} s in {given.workers} processes, {memory:.2f} GiB each")
 
 
 if __name__ == "__main__":

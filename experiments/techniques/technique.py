@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 class Options(Strict):
-    """A technique's own parameters; each is a grid axis. This one has none."""
+    """A technique's own parameters; each is a grid axis. This one has none.
+
+    A trial's id holds the options that were given and not their defaults: where a default changes, so does what an id
+    means, and `experiments.spec.SPEC_VERSION` has to be raised once records with the old one are about.
+    """
 
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)

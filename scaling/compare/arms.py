@@ -11,13 +11,18 @@ import numpy as np
 import pandas as pd
 
 from scaling.clusters import labels_and_note
-from scaling.compare.frontiers import crossfitted
+from scaling.compare.frontiers import SURFACE_COLUMNS, crossfitted
 from scaling.laws.base import Array
 from scaling.points import COUNTED_ON_TEST, Points, log_of_counts, usable_runs
+from scaling.runs import CELL_SETTINGS
 
 T = TypeVar("T")
 # Cells of two techniques are a pair if they agree in these, as far as the table has them.
 MATCH_COLUMNS = ("dataset", "family", "width", "depth", "n_train", "epochs")
+# What is read of the runs beside cost and error; the phases, energies and devices of a sweep are three times as many.
+_READ = frozenset({
+    "trial_id", "cell", "seed", "status", "reason", "n_test", *MATCH_COLUMNS, *SURFACE_COLUMNS, *CELL_SETTINGS,
+})  # fmt: skip
 # With fewer cells in common there is nothing to resample together.
 LEAST_COMMON = 3
 
@@ -65,8 +70,9 @@ def read_pair(
         ValueError: If an arm has no usable run, or too few cells are in both.
     """
     parts, left_out, repeats = [], [], []
+    table = runs[[name for name in runs.columns if name in {*_READ, cost, error}]]
     for arm, name in enumerate((baseline, technique)):
-        part, dropped = _usable(runs[runs["technique"] == name], cost, error)
+        part, dropped = _usable(table[table["technique"] == name], cost, error)
         if part.empty:
             raise ValueError(f"no run of {name!r} has both {cost} and {error}{_first_reason(dropped)}")
         cells, note = _names(part, cost, arm)

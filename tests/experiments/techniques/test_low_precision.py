@@ -63,5 +63,6 @@ def test_a_machine_without_the_arithmetic_is_refused(monkeypatch):
     monkeypatch.setattr(low_precision, "processor_flags", lambda: frozenset({"avx512f"}))
     with pytest.raises(ValueError, match="AMX or AVX-512"):
         low_precision.check(spec(), info, Machine(device="cpu"))
+    low_precision.check(spec(), info, Machine(device="cuda"))  # planned here, and asked again where the GPU is
     with pytest.raises(ValueError, match="set precision: fp32"):
         low_precision.check(spec(precision="bf16"), info, Machine(device="cpu"))
