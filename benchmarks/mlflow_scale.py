@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cluster.mlflow_store import open_client
+from cluster.mlflow_client import open_client
 from cluster.tracking import Tracker, read_runs
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.mlflow_client import check_uri
 from cluster.mlflow_errors import failures, in_words, without_password
-from cluster.mlflow_store import DESCRIPTION_TAG, MlflowStore, check_uri
+from cluster.mlflow_store import DESCRIPTION_TAG, MlflowStore
 from cluster.mlflow_values import MetricPoint, is_finite, safe_name
 
 

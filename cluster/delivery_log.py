@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.lock import one_at_a_time
+from cluster.records import write_atomically
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,23 @@ class DeliveryLog:
         with one_at_a_time(self.path.with_suffix(".lock")):
             self._read_on()
             yield
+
+    @property
+    def run_ids(self) -> dict[str, str]:
+        """The run that holds each delivered trial."""
+        return {trial_id: delivery.run_id for trial_id, delivery in self._deliveries.items()}
+
+    def writer(self) -> str:
+        """Name of this folder in MLflow, by which its runs are told from those that other folders have delivered.
+
+        Made once, of chance and the folder's path, so that a copy of the folder goes by another name.
+        """
+        path = self.path.with_name("writer")
+        with one_at_a_time(path.with_suffix(".lock")):
+            if not path.exists():
+                write_atomically(path, secrets.token_hex(16).encode())
+            token = path.read_text(encoding="utf-8")
+        return hashlib.sha256(f"{token}\n{path.absolute()}".encode()).hexdigest()[:16]
 
     def find(self, trial_id: str) -> Delivery | None:
         """Return the delivery of a trial, or None if there is no note of one."""

@@ -5,36 +5,17 @@ MLflow is imported when a store is opened, not before.
 
 from __future__ import annotations
 
-import logging
-import os
-import sqlite3
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cluster.dataset_inputs import dataset_input
-from cluster.lock import one_at_a_time
 from cluster.logged_models import TrialModel, put_models
+from cluster.mlflow_client import open_client
 from cluster.mlflow_values import MetricPoint, RunValues
 
-SQLITE_PREFIX = "sqlite:///"
-SCHEMES = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
-# Databases whose drivers take the same option for the time that a connection may take.
-DATABASES = ("postgresql", "mysql")
-KNOCK_SECONDS = 10
-# A server that is away must not hold the sweep: one try, short, and again later. MLflow's own defaults
-# are seven tries of two minutes. What the user has set stays.
-ENVIRONMENT = {
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
 # What one call of log_batch may hold.
 MOST_METRICS, MOST_PARAMS, MOST_TAGS = 500, 100, 100
 PAGE = 1000
@@ -42,20 +23,8 @@ PAGE = 1000
 # whoever has searched so often had better read them all, once.
 MOST_SEARCHES = 1000
 DESCRIPTION_TAG = "mlflow.note.content"
-
-
-def check_uri(uri: str) -> str:
-    """Return the address of a tracking server or database if it is of a kind that is written to.
-
-    Raises:
-        ValueError: If it is not; the kinds are named.
-    """
-    if not uri.startswith(SCHEMES):
-        raise ValueError(
-            f"the tracking address {uri!r} is none of {', '.join(SCHEMES)}; give a server's http address, or"
-            " leave it out for an SQLite file in the results folder"
-        )
-    return uri
+# Says which results folder a run was delivered from.
+WRITER_TAG = "writer"
 
 
 @dataclass(frozen=True)
@@ -89,8 +58,10 @@ class MlflowStore:
         artifact_root: str | None = None,
         tags: Mapping[str, str] | None = None,
         datasets: Mapping[str, Mapping[str, Any]] | None = None,
+        writer: str = "",
     ) -> None:
         self._client = open_client(uri)
+        self._writer = writer
         self.experiment_id = self._experiment(experiment, artifact_root, tags or {})
         self._may_hold_runs = bool(self._client.search_runs([self.experiment_id], max_results=1))
         # Runs by trial at some moment since the opening; None where that would have to be read first.
@@ -121,10 +92,35 @@ class MlflowStore:
         run = self._client.create_run(
             self.experiment_id,
             start_time=values.start_milliseconds,
-            tags={**values.tags, **self._link(values.tags.get("sweep", ""))},
+            tags={**values.tags, WRITER_TAG: self._writer, **self._link(values.tags.get("sweep", ""))},
             run_name=values.name,
         )
         return str(run.info.run_id)
+
+    def drop_twins(self, own_runs: Mapping[str, str]) -> dict[str, str]:
+        """Leave one run of each trial that another folder delivered while this one did, out of whose sight it was.
+
+        The trial that began last stays. From either folder that is the same run, and both may look at once.
+
+        Args:
+            own_runs: Runs by trial id, as the notes of this folder have them.
+
+        Returns:
+            The run that stays, by trial id, where it is not the one in `own_runs`.
+        """
+        elsewhere: dict[str, str] = {}
+        query = f"tags.kind = 'trial' and tags.{WRITER_TAG} != {_quoted(self._writer)}"
+        for other in list(_pages(self._client, self.experiment_id, query)):
+            trial_id, other_id = other.data.tags["trial_id"], other.info.run_id
+            if own_runs.get(trial_id, other_id) == other_id:
+                continue
+            own = self._client.get_run(own_runs[trial_id])
+            is_younger = _age(own) > _age(other)
+            if own.info.lifecycle_stage == "active":
+                self._client.delete_run(other_id if is_younger else own.info.run_id)
+            if own.info.lifecycle_stage != "active" or not is_younger:
+                elsewhere[trial_id] = other_id
+        return elsewhere
 
     def put_sweep(
         self,
@@ -242,51 +238,14 @@ class MlflowStore:
         return found.experiment_id
 
 
+def _age(run: Any) -> tuple[int, str]:
+    """Which of two runs of a trial is the younger one: known as soon as a run is begun, and never the same twice."""
+    return run.info.start_time, run.info.run_id
+
+
 def sweep_identity(sweep: str) -> dict[str, str]:
     """The tags by which the run of a sweep is found."""
     return {"kind": "sweep", "sweep": sweep}
-
-
-def open_client(uri: str) -> Any:
-    """Connect to a tracking server or database without traffic to anybody else.
-
-    A new SQLite file is created by one process at a time (MLflow crashes otherwise) and in the mode in
-    which readers do not wait for the writer.
-    """
-    check_uri(uri)
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if uri.startswith(DATABASES):
-        _knock(uri)
-    from sqlalchemy.exc import SADeprecationWarning
-
-    # MLflow uses what SQLAlchemy 2.1 calls old; that is between the two of them.
-    warnings.filterwarnings("ignore", category=SADeprecationWarning)
-    from mlflow import MlflowClient
-
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    if not uri.startswith(SQLITE_PREFIX):
-        return MlflowClient(uri)
-    path = Path(uri.removeprefix(SQLITE_PREFIX))
-    with one_at_a_time(path.with_name(f".{path.name}.lock")):
-        if not path.exists():
-            with closing(sqlite3.connect(path)) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-        client = MlflowClient(uri)
-        client.search_experiments(max_results=1)
-    return client
-
-
-def _knock(uri: str) -> None:
-    """Raise what the database's driver raises if it is away: MLflow itself would try for 100 s before it says so."""
-    import sqlalchemy
-
-    engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": KNOCK_SECONDS})
-    try:
-        engine.connect().close()
-    finally:
-        engine.dispose()
 
 
 def read_rows(uri: str, experiment: str) -> Iterator[dict[str, Any]]:

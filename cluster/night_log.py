@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cluster.mlflow_client import open_client
 from cluster.mlflow_errors import failures, in_words, without_password
-from cluster.mlflow_store import MlflowStore, open_client
+from cluster.mlflow_store import MlflowStore
 from cluster.mlflow_values import MetricPoint, is_finite, safe_name
 
 MOST_NIGHTS = 400

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +20,9 @@ from typing import Any
 
 from cluster.delivery_log import Delivery, DeliveryLog
 from cluster.logged_models import TrialModel
+from cluster.mlflow_client import SQLITE_PREFIX, check_uri
 from cluster.mlflow_errors import advice, failures, in_words, without_password
-from cluster.mlflow_store import DESCRIPTION_TAG, SQLITE_PREFIX, MlflowStore, check_uri, read_rows
+from cluster.mlflow_store import DESCRIPTION_TAG, MlflowStore, read_rows
 from cluster.mlflow_values import MetricPoint, digest, is_finite, run_values, safe_name
 from cluster.records import Record
 
@@ -155,7 +156,10 @@ class Tracker:
         self.close()
 
     def deliver_missing(self, records: Iterable[Record]) -> DeliveryReport:
-        """Deliver, here and now, the records that the server lacks; those it has are left alone."""
+        """Deliver, here and now, the records that the server lacks; those it has are left alone.
+
+        Of a trial that somebody delivered from another folder at the same time one run stays.
+        """
         n_delivered = n_missing = 0
         problem = ""
         self._store = None  # what the server held when this process first asked it may be long ago
@@ -166,6 +170,8 @@ class Tracker:
             n_delivered += result is Result.DELIVERED
             n_missing += result is not Result.DELIVERED
             problem = self._problem if result is Result.AWAY else problem
+        if not problem:
+            self._drop_twins()
         return DeliveryReport(n_delivered, n_missing, self._problem if n_missing else "")
 
     def log_sweep_run(
@@ -282,6 +288,19 @@ class Tracker:
         self._is_away = True
         return Result.AWAY
 
+    def _drop_twins(self) -> None:
+        with self._log.hold():
+            try:
+                with self._lock:
+                    moved = self._connected().drop_twins(self._log.run_ids)
+            except failures() as error:
+                logger.warning("%s; ninthpower sync looks for trials that are there twice", self._sentence(error))
+                return
+            for trial_id, run_id in moved.items():
+                delivery = self._log.find(trial_id)
+                assert delivery is not None, "only what was delivered has a twin"
+                self._log.add(trial_id, replace(delivery, run_id=run_id))
+
     def _is_delivered(self, record: Record) -> bool:
         delivery = self._log.find(record["trial_id"])
         return delivery is not None and delivery.digest == digest(record)
@@ -289,8 +308,9 @@ class Tracker:
     def _connected(self) -> MlflowStore:
         if self._store is None:
             self._store = MlflowStore(
-                self.uri, self.experiment, artifact_root=self._artifact_root, tags=self._tags, datasets=self._datasets
-            )
+                self.uri, self.experiment, artifact_root=self._artifact_root, tags=self._tags, datasets=self._datasets,
+                writer=self._log.writer(),
+            )  # fmt: skip
         return self._store
 
     def _sentence(self, error: Exception) -> str:

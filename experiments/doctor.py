@@ -200,8 +200,8 @@ def _holder(folder: Path) -> str:
 
 
 def _tracking(uri: str) -> str:
+    from cluster.mlflow_client import open_client
     from cluster.mlflow_errors import advice, failures, in_words, without_password
-    from cluster.mlflow_store import open_client
 
     try:
         experiments = open_client(uri).search_experiments(max_results=1000)

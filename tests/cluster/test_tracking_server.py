@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.mlflow_store import open_client
+from cluster.mlflow_client import open_client
 from cluster.tracking import Tracker, read_runs
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from cluster.mlflow_store import open_client
+from cluster.mlflow_client import open_client
 from cluster.records import read_records
 from experiments.data import load_dataset
 from experiments.keeping import BestModels, best_of_each, log_kept_models
