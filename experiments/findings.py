@@ -11,9 +11,9 @@ import pandas as pd
 from experiments.sweep import FitSpec
 from experiments.wording import agree
 from scaling.bootstrap import Intervals
+from scaling.columns import label
 from scaling.fit import counted
 from scaling.holdout import Backtest
-from scaling.runs import label
 
 RATES = frozenset({"test_error", "validation_error", "shift_error"})
 FRONTIER_COLUMNS = (

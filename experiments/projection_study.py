@@ -13,6 +13,7 @@ from experiments.answer import Answer
 from experiments.literature_study import engine_fit, read_source
 from scaling import bootstrap
 from scaling.bootstrap import Intervals
+from scaling.columns import column
 from scaling.literature import published_results
 from scaling.literature.history import STATEMENTS, compute_growth, hardware_growth, split_growth
 from scaling.literature.projections import (
@@ -24,7 +25,6 @@ from scaling.literature.projections import (
 from scaling.literature.regression import benchmarks
 from scaling.prices import DEVICES, GRAMS_PER_POUND, UTILISATION, Grid, Rates, Scenario, device_named, grid_named, rates
 from scaling.projection import Projection, project, projection_costs
-from scaling.runs import column
 from scaling.theory import law_named
 from scaling.tracked import RunsSource
 

@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from experiments.background import Parts
+from scaling.columns import label
 from scaling.compare.comparison import COMPARISON_VERSION
 from scaling.report import ReportFigure, ReportTable, ReportText
-from scaling.runs import label
 
 FOLDER = "comparison"
 COLUMNS = (

@@ -34,9 +34,9 @@ from experiments.results import (
 from experiments.run_links import experiment_links
 from experiments.sweep import FitSpec, SweepSpec
 from experiments.terminal import working
+from scaling.columns import label
 from scaling.export import check_writable
 from scaling.progress import Progress, silent
-from scaling.runs import label
 from scaling.tracked import RunsSource, TrackedRuns
 
 if TYPE_CHECKING:
@@ -395,7 +395,7 @@ def select_runs(
         ValueError: If a column is not in the table, or no run has the status.
     """
     from experiments.findings import trials_view
-    from scaling.runs import STATUSES
+    from scaling.columns import STATUSES
 
     table, sweep, _ = read_results(path)
     for name in (sort, *(columns or ())):

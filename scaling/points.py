@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling.clusters import Columns, cluster_labels, labels_and_note
+from scaling.columns import CELL_SETTINGS, column
 from scaling.laws.base import Array, Law
 from scaling.pareto import pareto_positions
-from scaling.runs import CELL_SETTINGS, check_runs, checked_columns, column
+from scaling.runs import check_runs, checked_columns
 
 # The column each input of a law is read from unless the caller names another.
 ROLE_COLUMNS: Mapping[str, str] = {

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from scaling.clusters import labels_and_note
+from scaling.columns import CELL_SETTINGS
 from scaling.compare.frontiers import SURFACE_COLUMNS, crossfitted
 from scaling.laws.base import Array
 from scaling.points import COUNTED_ON_TEST, Points, log_of_counts, usable_runs
-from scaling.runs import CELL_SETTINGS
 
 T = TypeVar("T")
 # Cells of two techniques are a pair if they agree in these, as far as the table has them.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
+from scaling.columns import label
 from scaling.compare.break_even import BreakEven, Payback
 from scaling.compare.gain import Bending, Estimate, Gain, Verdict
 from scaling.compare.laws import LARGEST_STATED_GAIN
 from scaling.compare.needed import CHANCE, MOST_SEEDS
 from scaling.fit import counted
-from scaling.runs import label
 
 # Decades beyond the runs from which a crossing is no longer worth a word.
 FARTHEST_CROSSING = 1.0

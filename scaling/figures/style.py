@@ -16,8 +16,8 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator, NullFormatter
 
+from scaling.columns import column, label
 from scaling.export import check_writable
-from scaling.runs import column, label
 
 if TYPE_CHECKING:
     from scaling.bootstrap import Intervals

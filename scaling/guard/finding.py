@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from scaling.columns import label
 from scaling.compare.gain import Estimate, Verdict
 from scaling.fit import finite
-from scaling.runs import label
 
 _OWN_WORDS = {
     "train_flops_counted": "FLOP per training step, counted as it ran",

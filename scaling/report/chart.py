@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scaling.columns import column, label
 from scaling.points import cluster_labels
 from scaling.report.markup import asset, text
-from scaling.runs import column, label
 
 if TYPE_CHECKING:
     from scaling.bootstrap import Intervals

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from scaling.columns import COLUMNS, PHASE_PREFIXES
 from scaling.tracked.file import FileStore
 from scaling.tracked.place import TrackedRuns
 from scaling.tracked.server import ServerStore
@@ -113,8 +114,6 @@ def _value(run: TrackedRun, name: str, kind: str) -> Any:
 
 
 def _stranger_row(run: TrackedRun) -> dict[str, Any]:
-    from scaling.runs import COLUMNS, PHASE_PREFIXES
-
     known = {column.name for column in COLUMNS}
     params = {
         name: value for name, value in run.params.items() if name in known or name.startswith(tuple(PHASE_PREFIXES))

@@ -14,6 +14,7 @@ import scaling
 from scaling import figures
 from scaling.allocation import optimal_allocation
 from scaling.calibrate import calibrate
+from scaling.columns import column
 from scaling.envelope import training_envelope
 from scaling.export import write_tables
 from scaling.isoflop import isoflop_minima
@@ -21,7 +22,7 @@ from scaling.laws.m4 import M4
 from scaling.profile import profile_likelihood
 from scaling.projection import project
 from scaling.quantile import quantile_frontier
-from scaling.runs import column, from_rows
+from scaling.runs import from_rows
 
 ROOT = Path(__file__).parents[2]
 SMOKE = str(ROOT / "experiments" / "sweeps" / "smoke.yaml")

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.energy import EnergyReading
 from experiments.ledger import Ledger, Phase
-from scaling.runs import column
+from scaling.columns import column
 
 
 class Account:

@@ -14,7 +14,8 @@ from experiments.machine import Machine
 from experiments.spec import TrialSpec
 from experiments.trial import run_payload, run_trial
 from experiments.workbench import TrainedModel
-from scaling.runs import COLUMNS, from_rows
+from scaling.columns import COLUMNS
+from scaling.runs import from_rows
 
 ROOT = Path(__file__).parents[2]
 TIMINGS = {

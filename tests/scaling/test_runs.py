@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling.runs import COLUMNS, cell_columns, check_runs, column, from_rows, label, read_runs
+from scaling.columns import COLUMNS, column, label
+from scaling.runs import cell_columns, check_runs, from_rows, read_runs
 
 
 def table(**changes):
