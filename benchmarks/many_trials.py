@@ -87,7 +87,7 @@ def weigh() -> tuple[float, float]:
 
 def report(rows: pd.DataFrame, folder: Path) -> None:
     """Fit and report all trials."""
-    from experiments.running import fit_runs
+    from experiments.fitting import fit_runs
 
     path = folder / "runs.csv"
     rows.to_csv(path, index=False)

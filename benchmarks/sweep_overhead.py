@@ -118,7 +118,8 @@ class FirstStart:
 
 def run_swept(sweep: SweepSpec, folder: Path, workers: int) -> tuple[float, float, float]:
     """The sweep's own way, delivery to MLflow included."""
-    from experiments.running import open_tracker, run_trials_of
+    from experiments.delivering import open_tracker
+    from experiments.running import run_trials_of
 
     first = FirstStart()
     began = time.perf_counter()

@@ -162,8 +162,8 @@ def fit(
 
     Example: ninthpower fit http://127.0.0.1:5000#ninthpower/digits
     """
+    from experiments.fitting import fit_runs
     from experiments.printing import print_analysis
-    from experiments.running import fit_runs
     from scaling.tracked import runs_source
 
     with working("fitting and drawing") as progress:
@@ -192,7 +192,7 @@ def report(
 
     Example: ninthpower report results/digits --cost energy_joules --out by-energy
     """
-    from experiments.running import fit_runs
+    from experiments.fitting import fit_runs
     from scaling.tracked import runs_source
 
     with working("fitting and drawing") as progress:
@@ -223,8 +223,8 @@ def runs(
 
     Example: ninthpower runs results/digits --status diverged --columns width,depth,reason
     """
+    from experiments.fitting import select_runs
     from experiments.printing import print_runs
-    from experiments.running import select_runs
     from scaling.tracked import runs_source
 
     table = select_runs(runs_source(runs), status=status, sort=sort, columns=columns.split(",") if columns else None)
@@ -289,7 +289,7 @@ def ui(
 
     Example: ninthpower ui --results results
     """
-    from experiments.running import serve_ui
+    from experiments.ui import serve_ui
 
     serve_ui(results, port)
 

@@ -254,7 +254,7 @@ def _output_folder(first: RunsSource, name: str) -> Path:
 
 def _own_store(path: RunsSource) -> str | None:
     """The place in MLflow that the runs come from, or the SQLite store that the sweep wrote to beside its results."""
-    from experiments.running import STORE_NAME
+    from experiments.delivering import STORE_NAME
 
     if isinstance(path, TrackedRuns):
         return path.address
@@ -263,7 +263,7 @@ def _own_store(path: RunsSource) -> str | None:
 
 
 def _own_artifacts(path: RunsSource) -> Path | None:
-    from experiments.running import ARTIFACTS_NAME
+    from experiments.delivering import ARTIFACTS_NAME
 
     if isinstance(path, TrackedRuns):
         store = path.store_file

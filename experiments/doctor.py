@@ -152,7 +152,8 @@ def _room(results: Path) -> Iterator[Finding]:
 
 def _sweep(folder: Path, tracking_uri: str | None) -> Iterator[Finding]:
     """Its file, its records, whether it runs, and what MLflow lacks."""
-    from experiments.syncing import count_undelivered, read_sweep
+    from experiments.results import read_sweep
+    from experiments.syncing import count_undelivered
 
     try:
         sweep = read_sweep(folder)

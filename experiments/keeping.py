@@ -12,7 +12,7 @@ from cluster.mlflow_values import run_values
 from cluster.models import model_path
 from cluster.records import Record
 from experiments.dataset_facts import read_facts
-from experiments.syncing import read_sweep_records
+from experiments.results import read_sweep_records
 
 if TYPE_CHECKING:
     from cluster.tracking import Tracker

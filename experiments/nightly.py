@@ -103,8 +103,9 @@ def run_night(
         ValueError: If a trial of the sweep cannot run, or there is a night of that name.
         RuntimeError: If the night was interrupted.
     """
+    from experiments.delivering import STORE_NAME
     from experiments.reference_kernel import kernel_beside, time_reference_kernel
-    from experiments.running import STORE_NAME, machine_for, run_sweep
+    from experiments.running import machine_for, run_sweep
     from experiments.training_audit import audit_trials
 
     machine = machine_for(sweep, data_folder)
@@ -218,7 +219,7 @@ def nights_before(nights_folder: Path, tracking_uri: str | None, sweep: str) -> 
 def track_night(judged: JudgedNight, sweep: str, folder: Path, nights_folder: Path, tracking_uri: str | None) -> str:
     """Write the night to MLflow, a run per night; return a problem in one sentence, or nothing."""
     from cluster.night_log import log_night
-    from experiments.running import ARTIFACTS_NAME, STORE_NAME
+    from experiments.delivering import ARTIFACTS_NAME, STORE_NAME
 
     root = nights_folder.absolute()
     metrics: dict[str, float | None] = {f"gain/{name}": gain for name, gain in gains_for_drift(judged.night).items()}

@@ -192,3 +192,14 @@ def fits_content(
         "other_axes": other_axes_content(others),
         "backtest": None if tested is None else tested.to_dict(),
     }
+
+
+def read_sweep_records(sweep: SweepSpec, folder: Path) -> list[Record]:
+    """Read the records of a sweep's own trials."""
+    paths = [record_path(folder / TRIALS_FOLDER, trial.trial_id) for trial in sweep.trials()]
+    return [read_record(path) for path in paths if path.exists()]
+
+
+def read_sweep(folder: Path) -> SweepSpec:
+    """Read the sweep that a results folder is of."""
+    return parse_sweep(json.loads((folder / SWEEP_FILE).read_text(encoding="utf-8")))

@@ -1,10 +1,9 @@
-"""What the commands do: plan, run, fit and serve."""
+"""A sweep as a whole: planned, and run to its fit, report and MLflow."""
 
 from __future__ import annotations
 
 import functools
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -12,43 +11,25 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from rich.console import Console
 
 from cluster.records import final_ids
-from experiments.background import background_of
-from experiments.dataset_facts import dataset_facts, read_facts, save_facts
-from experiments.keeping import BestModels, log_kept_models
-from experiments.results import (
-    OUT_REMEDY,
-    SWEEP_FILE,
-    TRIALS_FOLDER,
-    Analysis,
-    analyse,
-    fitted_settings,
-    output_folder,
-    read_results,
-    save_sweep,
-    source_name,
-)
-from experiments.run_links import experiment_links
-from experiments.sweep import FitSpec, SweepSpec
+from experiments.dataset_facts import dataset_facts, save_facts
+from experiments.delivering import deliver, open_tracker
+from experiments.fitting import fit_runs
+from experiments.keeping import BestModels
+from experiments.results import TRIALS_FOLDER, Analysis, save_sweep
+from experiments.sweep import SweepSpec
+from experiments.syncing import exchange
 from experiments.terminal import working
-from scaling.columns import label
-from scaling.export import check_writable
 from scaling.progress import Progress, silent
-from scaling.tracked import RunsSource, TrackedRuns
 
 if TYPE_CHECKING:
     from cluster.checkpoints import Checkpointing
     from cluster.session import Resources
-    from cluster.tracking import Tracker
     from cluster.tuning import Outcome, SweepListener, TrialRequest
     from experiments.machine import Machine
     from experiments.plan import PlanLine, PlannedTrial
-
-STORE_NAME = "mlflow.db"
-ARTIFACTS_NAME = "mlartifacts"
 
 
 @dataclass(frozen=True)
@@ -88,14 +69,6 @@ class FinishedSweep:
     analysis: Analysis
     folder: Path
     tracking_server: str | None
-
-
-@dataclass(frozen=True)
-class FittedRuns:
-    """An analysis and where it lies."""
-
-    analysis: Analysis
-    folder: Path
 
 
 def plan_sweep(
@@ -264,7 +237,6 @@ def _mirrored(
 ) -> Iterator[list[SweepListener]]:
     """Begin with what the storage has of a sweep, and copy there what is finished."""
     from cluster.storage import Mirror, open_storage
-    from experiments.syncing import exchange
 
     storage = open_storage(storage_uri, sweep.name)
     if storage is None:
@@ -287,48 +259,6 @@ def _longest_seconds(sweep: SweepSpec) -> float | None:
     return None if limit is None else 1.5 * limit + 60
 
 
-def open_tracker(sweep: SweepSpec, results_folder: Path, tracking_uri: str | None) -> Tracker:
-    """Name where the sweep's runs go: what the command line or the sweep file says, else a SQLite file."""
-    from cluster.tracking import Tracker
-
-    results = results_folder.absolute()
-    uri = tracking_uri or sweep.tracking.uri
-    return Tracker.open(
-        uri or f"sqlite:///{results / STORE_NAME}",
-        sweep.experiment,
-        folder=results / sweep.name,
-        artifact_root=None if uri else (results / ARTIFACTS_NAME).as_uri(),
-        description=sweep.description,
-        tags={"sweep": sweep.name},
-        datasets=read_facts(results / sweep.name),
-    )
-
-
-def deliver(tracker: Tracker, sweep: SweepSpec, folder: Path, analysis: Analysis) -> str:
-    """Deliver the records MLflow lacks and the run of the sweep itself; return a problem, or nothing."""
-    report = tracker.deliver_missing(read_results(folder)[2])
-    if report.n_missing:
-        return (
-            f"{report.n_missing} trials are not in MLflow yet ({report.problem}); they are safe in "
-            f"{folder / TRIALS_FOLDER}, and ninthpower sync delivers them"
-        )
-    metrics: dict[str, float] = {"best_error": float(analysis.front[analysis.settings.error].min())}
-    for intervals in analysis.fits:
-        if intervals.fit.exponent is not None and intervals.exponent is not None:
-            law = intervals.fit.law
-            metrics[f"exponent/{law}"] = intervals.fit.exponent
-            metrics[f"exponent_low/{law}"] = intervals.exponent.low
-            metrics[f"exponent_high/{law}"] = intervals.exponent.high
-    problem = tracker.log_sweep_run(
-        sweep.name,
-        sweep.model_dump(mode="json", exclude={"grid", "points", "description"}),
-        metrics,
-        [folder / "fits.json", analysis.report, folder / "runs.csv", folder / "figures", folder / SWEEP_FILE],
-        "\n\n".join([sweep.description, *analysis.sentences]),
-    )
-    return problem or log_kept_models(tracker, sweep, folder)
-
-
 def _request(trial: PlannedTrial, sweep_name: str) -> TrialRequest:
     from cluster.tuning import TrialRequest
     from experiments.trial import identity
@@ -342,96 +272,6 @@ def _resources(sweep: SweepSpec) -> Resources:
     from cluster.session import Resources
 
     return Resources(**sweep.resources.model_dump())
-
-
-def fit_runs(
-    path: RunsSource,
-    *,
-    cost: str | None = None,
-    error: str | None = None,
-    laws: Sequence[str] | None = None,
-    out: Path | None = None,
-    tracking_uri: str | None = None,
-    as_before: bool = False,
-    progress: Progress = silent,
-) -> FittedRuns:
-    """Fit and report a results folder, a table of runs, or an experiment in MLflow.
-
-    Args:
-        path: What to read.
-        cost, error, laws: What to relate; by default what the sweep says, else train_flops, test_error and two laws.
-        out: Folder to write to; by default see `experiments.results.output_folder`.
-        tracking_uri: Where the sweep's runs are delivered to, for the links to them.
-        as_before: Let what was fitted last in the folder take the place of what the sweep says.
-        progress: Hears how far it has come.
-
-    Raises:
-        ValueError: If there is nothing to read, a column is missing, a law is unknown, or the folder cannot be
-            written to.
-    """
-    runs, sweep, records = read_results(path)
-    folder = check_writable(out or output_folder(path, sweep), OUT_REMEDY)
-    settings = sweep.fit if sweep else FitSpec()
-    if as_before:
-        settings = fitted_settings((folder, output_folder(path, sweep)), settings)
-    asked = {"cost": cost, "error": error, "laws": tuple(laws) if laws else None}
-    settings = settings.model_copy(update={name: value for name, value in asked.items() if value is not None})
-    title = f"{sweep.name if sweep else source_name(path)}: {label(settings.error)} against {label(settings.cost)}"
-    uri = tracking_uri or (sweep.tracking.uri if sweep else None) or _store_beside(path)
-    background = background_of(path, sweep, records, title=title, tracking_uri=uri)
-    return FittedRuns(analyse(runs, settings, folder, background=background, progress=progress), folder)
-
-
-def _store_beside(path: RunsSource) -> str:
-    return path.address if isinstance(path, TrackedRuns) else f"sqlite:///{path.absolute().parent / STORE_NAME}"
-
-
-def select_runs(
-    path: RunsSource, *, status: str | None = None, sort: str = "train_flops", columns: Sequence[str] | None = None
-) -> pd.DataFrame:
-    """Read, filter and sort runs for people.
-
-    Raises:
-        ValueError: If a column is not in the table, or no run has the status.
-    """
-    from experiments.findings import trials_view
-    from scaling.columns import STATUSES
-
-    table, sweep, _ = read_results(path)
-    for name in (sort, *(columns or ())):
-        if name not in table.columns:
-            raise ValueError(f"the runs have no column {name!r}; they have {', '.join(map(str, table.columns))}")
-    if status is not None:
-        if status not in STATUSES:
-            raise ValueError(f"status is {status!r}; it is one of {', '.join(STATUSES)}")
-        table = table[table["status"] == status]
-    table = table.sort_values(sort, kind="stable")
-    if columns:
-        return table[list(columns)]
-    view = trials_view(table, sweep.fit if sweep else FitSpec())
-    # What is the same in every row only takes room; who asks for it by name gets it.
-    kept = [name for name in view.columns if len(view) == 1 or name == "status" or view[name].nunique(dropna=False) > 1]
-    return view[kept]
-
-
-def serve_ui(results_folder: Path, port: int) -> None:
-    """Run the MLflow UI on loopback until it is interrupted.
-
-    Raises:
-        ValueError: If there is no store yet.
-    """
-    store = results_folder.absolute() / STORE_NAME
-    if not store.exists():
-        raise ValueError(f"there is no MLflow store {store}; run ninthpower sweep first, or give --results")
-    for name, address in experiment_links(store, port).items():
-        print(f"{name}  {address}")
-    print(f"MLflow on http://127.0.0.1:{port} in some ten seconds (end it with Ctrl-C)", flush=True)
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{store}",
-        "--artifacts-destination", str(store.with_name(ARTIFACTS_NAME)), "--host", "127.0.0.1", "--port", str(port),
-    ]  # fmt: skip
-    os.execv(sys.executable, command)
 
 
 def machine_for(sweep: SweepSpec, data_folder: Path | None) -> Machine:

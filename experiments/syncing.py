@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.records import Record, read_record, record_path
-from experiments.results import SWEEP_FILE, TRIALS_FOLDER
-from experiments.sweep import SweepSpec, parse_sweep
+from experiments.delivering import deliver, open_tracker
+from experiments.fitting import fit_runs
+from experiments.results import SWEEP_FILE, TRIALS_FOLDER, read_sweep, read_sweep_records
+from experiments.sweep import SweepSpec
 from scaling.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -73,7 +74,6 @@ def sync_sweep(
         OSError: If the storage is away.
     """
     from cluster.storage import open_storage
-    from experiments.running import deliver, fit_runs, open_tracker
 
     sweep = read_sweep(folder)
     storage = open_storage(storage_uri, sweep.name)
@@ -108,24 +108,12 @@ def exchange(sweep: SweepSpec, folder: Path, storage: Storage) -> tuple[int, int
     return n_fetched, len(missing)
 
 
-def read_sweep_records(sweep: SweepSpec, folder: Path) -> list[Record]:
-    """Read the records of a sweep's own trials."""
-    paths = [record_path(folder / TRIALS_FOLDER, trial.trial_id) for trial in sweep.trials()]
-    return [read_record(path) for path in paths if path.exists()]
-
-
 def count_undelivered(sweep: SweepSpec, folder: Path, records: list[Record], tracking_uri: str | None) -> int:
     """Count the records of which the folder has no note that MLflow has them; nobody is asked."""
     from cluster.delivery_log import DeliveryLog
     from cluster.mlflow_values import digest
-    from experiments.running import open_tracker
 
     tracker = open_tracker(sweep, folder.parent, tracking_uri)
     delivered = DeliveryLog(folder.absolute(), tracker.uri, tracker.experiment)
     found = [(delivered.find(record["trial_id"]), record) for record in records]
     return sum(delivery is None or delivery.digest != digest(record) for delivery, record in found)
-
-
-def read_sweep(folder: Path) -> SweepSpec:
-    """Read the sweep that a results folder is of."""
-    return parse_sweep(json.loads((folder / SWEEP_FILE).read_text(encoding="utf-8")))

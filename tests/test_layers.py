@@ -1,6 +1,7 @@
-"""Who may import whom: experiments the other two, those two neither it nor each other."""
+"""Who may import whom: experiments the other two, those two neither it nor each other, and no file in a circle."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,34 @@ def imported(file: Path) -> set[str]:
 def files_of(layer: str) -> list[Path]:
     """The layer's modules."""
     return sorted((ROOT / layer).rglob("*.py"))
+
+
+def module_name(file: Path) -> str:
+    """Name by which a file of a layer is imported."""
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def modules_imported(file: Path, modules: set[str]) -> set[str]:
+    """The project's modules that a file names in imports: inside functions and for types alone too."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{file} imports by a relative name, which this test does not follow"
+            below = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= (below & modules) or {node.module}
+    return names & modules - {module_name(file)}
+
+
+def test_no_file_is_part_of_a_circle_of_imports():
+    """Each can be read after those that it builds on. An import inside a function would hide a circle, not open it."""
+    files = {module_name(file): file for layer in LAYERS for file in files_of(layer)}
+    graph = {name: modules_imported(file, set(files)) for name, file in files.items()}
+
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # a CycleError names the files of a circle
+
+    assert order.index("scaling.fit") < order.index("experiments.fitting") < order.index("experiments.cli")
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -14,8 +14,9 @@ import pytest
 
 from cluster.records import write_record
 from experiments.comparing import compare_runs
+from experiments.delivering import deliver, open_tracker
+from experiments.fitting import fit_runs
 from experiments.results import TRIALS_FOLDER, save_sweep
-from experiments.running import deliver, fit_runs, open_tracker
 from experiments.sweep import parse_sweep
 from scaling.compare import Setting
 

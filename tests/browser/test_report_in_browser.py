@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.running import fit_runs
+from experiments.fitting import fit_runs
 from scaling import pareto_front, read_runs
 
 WINDOWS = ((400, "light"), (1000, "light"), (1000, "dark"), (1600, "light"))

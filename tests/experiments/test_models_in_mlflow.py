@@ -11,9 +11,9 @@ import yaml
 from cluster.mlflow_client import open_client
 from cluster.records import read_records
 from experiments.data import load_dataset
+from experiments.delivering import open_tracker
 from experiments.keeping import BestModels, best_of_each, log_kept_models
 from experiments.kept_models import load_model
-from experiments.running import open_tracker
 from experiments.sweep import load_sweep
 from experiments.syncing import sync_sweep
 

@@ -12,11 +12,11 @@ import yaml
 from cluster.delivery_log import Delivery, DeliveryLog
 from experiments.background import background_of, training_curves
 from experiments.findings import headline
+from experiments.fitting import fit_runs
 from experiments.provenance import method, provenance_of, sweep_id
 from experiments.report_comparison import comparison_parts
 from experiments.reporting import techniques_view
 from experiments.run_links import experiment_links, run_links
-from experiments.running import fit_runs
 from experiments.sweep import FitSpec, parse_sweep
 from scaling import backtest, bootstrap
 from scaling.report import ReportFigure, ReportTable, ReportText

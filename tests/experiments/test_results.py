@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.running import fit_runs, select_runs
+from experiments.fitting import fit_runs, select_runs
 
 
 def table(*, noise=0.03, n_test=10_000, k=4.0):

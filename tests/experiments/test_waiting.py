@@ -58,7 +58,7 @@ def test_long_work_says_how_far_it_is(work):
 
 def test_a_fit_says_how_far_it_is(tmp_path):
     """To its last part."""
-    from experiments.running import fit_runs
+    from experiments.fitting import fit_runs
 
     heard = Heard()
     RUNS.to_csv(tmp_path / "mine.csv", index=False)
