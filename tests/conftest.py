@@ -1,11 +1,16 @@
-"""In CI a test that lacks what it needs fails, so that nothing passes there which was never run.
+"""What holds for every test: one thread, and in CI nothing is skipped.
 
-Elsewhere it is skipped: a person may have no browser, no PostgreSQL, and no copy of a data set.
+In CI a test that lacks what it needs fails, so that nothing passes there which was never run. Elsewhere it is skipped:
+a person may have no browser, no PostgreSQL, and no copy of a data set.
 """
 
 import os
 
 import pytest
+
+# Before numpy and torch are imported. Small operations on two threads took twice the processor time of one (measured on
+# two cores), and a result would hang on which test ran before.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.hookimpl(wrapper=True)
