@@ -316,6 +316,8 @@ def main() -> None:
         )
         sys.exit(2)
     except Exception:  # the program's boundary: nothing is swallowed but the code
+        if debug:
+            raise
         traceback.print_exc()
         sys.exit(2)
 
