@@ -326,6 +326,8 @@ def main() -> None:
         )
         sys.exit(ExitCode.NOT_POSSIBLE)
     except Exception:  # the program's boundary: nothing is swallowed but the code
+        if debug:
+            raise
         traceback.print_exc()
         sys.exit(ExitCode.NOT_POSSIBLE)
 

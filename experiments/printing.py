@@ -13,6 +13,7 @@ from experiments.wording import bytes_text, count_text, energy_text, flops_text,
 from scaling.fit import counted
 
 if TYPE_CHECKING:
+    from experiments.plan import PlanLine
     from experiments.results import Analysis
     from experiments.running import SweepPlan
     from scaling.calibrate import Calibration
@@ -23,46 +24,44 @@ FRONTIER_ROWS = 20
 def print_plan(plan: SweepPlan, console: Console) -> None:
     """Print what a sweep would cost, a line per technique and one for all."""
     priced = any(line.money_left is not None for line in plan.lines)
-    names = [
-        "technique",
-        "trials",
-        "done",
-        "parameters",
-        "FLOP charged",
-        "FLOP to do",
-        "memory of a trial",
-        "time left",
-    ]
+    rows = [_plan_row(line, plan.currency if priced else None) for line in plan.lines]
     table = Table(title=f"plan of {plan.name}", title_justify="left")
-    for name in [*names, "time left", "energy left", *(["money left"] if priced else [])]:
+    for name in rows[0]:
         table.add_column(name, justify="left" if name == "technique" else "right", overflow="fold")
-    for line in plan.lines:
-        money = "unknown" if line.money_left is None else f"{line.money_left:.2g} {plan.currency}"
-        table.add_row(
-            line.name,
-            str(line.n_trials),
-            str(line.n_done),
-            f"{count_text(line.n_params[0])} to {count_text(line.n_params[1])}",
-            flops_text(line.flops),
-            flops_text(line.flops_left),
-            bytes_text(line.memory_bytes),
-            seconds_text(line.seconds_left),
-            "unknown" if line.joules_left is None else energy_text(line.joules_left),
-            *([money] if priced else []),
-        )
+    for row in rows:
+        table.add_row(*row.values())
     console.print(table)
     console.print(
         f"{plan.workers} trials side by side on {plan.device}; time and energy from "
-        f"{plan.calibration_seconds:.0f} s of measured steps. Ray's start, the fits and the report take some "
-        f"{plan.overhead_seconds:.0f} s more."
+        f"{plan.calibration_seconds:.0f} s of measured steps."
     )
-    if not priced:
-        console.print("No money, as no price is given: --set energy.price_per_hour=0.5 or energy.price_per_kwh=0.3.")
-    if any(trial["flops_here"] < trial["flops"] and not trial["done"] for trial in plan.trials):
+    left = [trial for trial in plan.trials if not trial["done"]]
+    if left:
+        console.print(f"Ray's start, the fits and the report take some {plan.overhead_seconds:.0f} s more.")
+    if any(trial["flops_here"] < trial["flops"] for trial in left):
         console.print(
             "What trials share, such as a teacher, is charged to each of them and made once per machine: FLOP to do, "
             "time, energy and money count it once."
         )
+    if left and not priced:
+        console.print("No money, as no price is given: --set energy.price_per_hour=0.5 or energy.price_per_kwh=0.3.")
+
+
+def _plan_row(line: PlanLine, currency: str | None) -> dict[str, str]:
+    """A line of the plan by column; money only where there is a price."""
+    money = "unknown" if line.money_left is None else f"{line.money_left:.2g} {currency}"
+    return {
+        "technique": line.name,
+        "trials": str(line.n_trials),
+        "done": str(line.n_done),
+        "parameters": f"{count_text(line.n_params[0])} to {count_text(line.n_params[1])}",
+        "FLOP charged": flops_text(line.flops),
+        "FLOP to do": flops_text(line.flops_left),
+        "memory of a trial": bytes_text(line.memory_bytes),
+        "time left": seconds_text(line.seconds_left),
+        "energy left": "unknown" if line.joules_left is None else energy_text(line.joules_left),
+        **({} if currency is None else {"money left": money}),
+    }
 
 
 def print_analysis(analysis: Analysis, folder: Path, console: Console) -> None:

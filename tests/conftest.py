@@ -1,4 +1,4 @@
-"""What holds for all tests.
+"""What holds for every test: one thread, and in CI nothing is skipped.
 
 In CI a test that lacks what it needs fails, so that nothing passes there which was never run. Elsewhere it is skipped:
 a person may have no browser, no PostgreSQL, and no copy of a data set.
@@ -8,6 +8,10 @@ import os
 import subprocess
 
 import pytest
+
+# Before numpy and torch are imported. Small operations on two threads took twice the processor time of one (measured on
+# two cores), and a result would hang on which test ran before.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -43,6 +43,34 @@ def test_runs_are_listed(ninthpower, csv):
     assert len(json.loads(ninthpower("runs", csv, "--json").stdout)) == 8
 
 
+def cells(line):
+    """What stands between the bars of a printed table."""
+    return [cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")]
+
+
+def test_a_plan_says_each_thing_once_and_under_its_name(ninthpower, tmp_path):
+    """Money where there is a price, what is shared where something is, the time beside the trials."""
+    tiny = ["--set", "grid.seed=[0]", "--set", "grid.width=[4]", "--results", tmp_path / "results"]
+    shared = ["--set", "grid.technique=[{distillation: {teacher_width: 8, temperature: [2.0, 4.0]}}]"]
+    plain = ninthpower("plan", SMOKE, *tiny).stdout
+    priced = ninthpower("plan", SMOKE, *tiny, *shared, "--set", "energy.price_per_hour=0.5").stdout
+
+    for printed, names in ((plain, []), (priced, ["money left"])):
+        header, row = (cells(line) for line in printed.splitlines() if line[:1] in "┃│")
+        assert header == [
+            "technique", "trials", "done", "parameters", "FLOP charged", "FLOP to do", "memory of a trial", "time left",
+            "energy left", *names,
+        ]  # fmt: skip
+        by_name = dict(zip(header, row, strict=True))
+        assert by_name["time left"].endswith(" s")
+        assert by_name["memory of a trial"].endswith("MiB")
+        assert "17 s more" in printed
+    assert by_name["money left"].endswith(" USD")
+    assert float(by_name["FLOP to do"].split()[0]) < float(by_name["FLOP charged"].split()[0])
+    assert ("is charged to each" in plain, "is charged to each" in priced) == (False, True)
+    assert ("No money" in plain, "No money" in priced) == (True, False)
+
+
 def test_a_plan_spends_nothing(ninthpower, tmp_path):
     """It says what would be run, and leaves no file."""
     done = ninthpower("plan", SMOKE, "--results", tmp_path / "results", "--json", "--set", "grid.seed=[0]")
