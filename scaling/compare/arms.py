@@ -112,6 +112,13 @@ def count_statuses(runs: pd.DataFrame, technique: str) -> dict[str, int]:
     return dict(sorted(Counter(runs.loc[runs["technique"] == technique, "status"]).items()))
 
 
+def count_notes(runs: pd.DataFrame, technique: str) -> dict[str, int]:
+    """What trials of a technique are noted for, and how many are; nothing where the runs have no notes."""
+    if "note" not in runs.columns:
+        return {}
+    return dict(sorted(Counter(runs.loc[runs["technique"] == technique, "note"].dropna()).items()))
+
+
 def _usable(runs: pd.DataFrame, cost: str, error: str) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     if runs.empty:
         return runs, []

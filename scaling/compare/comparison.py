@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from scaling.compare.arms import count_statuses
+from scaling.compare.arms import count_notes, count_statuses
 from scaling.compare.break_even import BreakEven, break_even
 from scaling.compare.costs import COSTS, NOT_THERE, Charged, Charges, charge, columns_of
 from scaling.compare.gain import Estimate, Gain, Verdict, measure_gain
@@ -38,6 +38,7 @@ class Comparison:
         statuses: How the trials of each technique ended, the baseline's included.
         not_known: Costs that no run has, each with the reason.
         not_chosen: Trials that lost to another learning rate on validation.
+        noted: How many trials of each technique carry which note, such as that a layer lost all its weights.
     """
 
     baseline: str
@@ -48,6 +49,7 @@ class Comparison:
     statuses: Mapping[str, Mapping[str, int]]
     not_known: Mapping[str, str]
     not_chosen: tuple[str, ...] = field(default=(), compare=False)
+    noted: Mapping[str, Mapping[str, int]] = field(default_factory=dict, compare=False)
 
     @property
     def techniques(self) -> tuple[str, ...]:
@@ -145,6 +147,7 @@ class Comparison:
                 "price_per_kwh": finite(self.charges.price_per_kwh),
             },
             "statuses": {name: dict(counts) for name, counts in self.statuses.items()},
+            "noted": {name: dict(counts) for name, counts in self.noted.items()},
             "gains": [gain.to_dict() for gain in self.gains],
             "break_evens": [found.to_dict() for found in self.break_evens],
             "sentences": list(self.sentences),
@@ -171,6 +174,11 @@ class Comparison:
             if lost:
                 words = ", ".join(f"{number} {status}" for status, number in lost.items())
                 found.append(f"Of {sum(counts.values())} trials of {name}, {words}: they are not on its frontier.")
+        for name, notes in self.noted.items():
+            number, first = sum(notes.values()), max(notes, key=notes.__getitem__)
+            which = "carries a note" if number == 1 else "carry a note"
+            most = "" if len(notes) == 1 else ", most often" if notes[first] > 1 else ", for instance"
+            found.append(f"Of {sum(self.statuses[name].values())} trials of {name}, {number} {which}{most}: {first}.")
         return found
 
 
@@ -225,7 +233,10 @@ def compare(
         progress(len(gains) + len(paid), n_all)
         paid.append(break_even(charged.table, baseline, name, setting))
     statuses = {name: count_statuses(table, name) for name in dict.fromkeys([baseline, *names])}
-    return Comparison(baseline, tuple(gains), tuple(paid), setting, charges, statuses, charged.missing, not_chosen)
+    noted = {name: notes for name in statuses if (notes := count_notes(table, name))}
+    return Comparison(
+        baseline, tuple(gains), tuple(paid), setting, charges, statuses, charged.missing, not_chosen, noted
+    )
 
 
 def _gain(charged: Charged, baseline: str, technique: str, cost: str, setting: Setting) -> Gain:
