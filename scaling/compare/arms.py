@@ -12,8 +12,7 @@ import pandas as pd
 
 from scaling.clusters import labels_and_note
 from scaling.compare.frontiers import SURFACE_COLUMNS, crossfitted
-from scaling.laws.base import Array
-from scaling.points import COUNTED_ON_TEST, Points, log_of_counts, usable_runs
+from scaling.points import Points, log_of_counts, test_sizes, usable_runs
 from scaling.runs import CELL_SETTINGS
 
 T = TypeVar("T")
@@ -21,7 +20,8 @@ T = TypeVar("T")
 MATCH_COLUMNS = ("dataset", "family", "width", "depth", "n_train", "epochs")
 # What is read of the runs beside cost and error; the phases, energies and devices of a sweep are three times as many.
 _READ = frozenset({
-    "trial_id", "cell", "seed", "status", "reason", "n_test", *MATCH_COLUMNS, *SURFACE_COLUMNS, *CELL_SETTINGS,
+    "trial_id", "cell", "seed", "status", "reason", "n_test", "n_shift_test", *MATCH_COLUMNS,
+    *SURFACE_COLUMNS, *CELL_SETTINGS,
 })  # fmt: skip
 # With fewer cells in common there is nothing to resample together.
 LEAST_COMMON = 3
@@ -124,7 +124,7 @@ def _usable(runs: pd.DataFrame, cost: str, error: str) -> tuple[pd.DataFrame, li
         return runs, []
     table, _, dropped = usable_runs(runs, [cost], error)
     reasons = list(dropped)
-    known = _test_sizes(table, error)
+    known = test_sizes(table, error)
     lost = (table[error] == 0).to_numpy() & ~(known > 0)
     reasons += [
         (str(trial), f"{error} is 0 and the number of test examples behind it is not known")
@@ -166,12 +166,6 @@ def _pair_keys(part: pd.DataFrame, names: list[str]) -> list[str]:
     return ["|".join(values) for values in zip(*columns, strict=True)]
 
 
-def _test_sizes(table: pd.DataFrame, error: str) -> Array:
-    if error in COUNTED_ON_TEST and "n_test" in table.columns:
-        return table["n_test"].to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.full(len(table), np.nan)
-
-
 def _ordered(table: pd.DataFrame, cost: str, error: str) -> pd.DataFrame:
     """Sort the runs by what they say, not by where they stood."""
     order = ["_pair", "_arm", "_cell", "seed", cost, error]
@@ -179,7 +173,7 @@ def _ordered(table: pd.DataFrame, cost: str, error: str) -> pd.DataFrame:
 
 
 def _points(ordered: pd.DataFrame, cost: str, error: str, left_out: list[tuple[str, str]]) -> Points:
-    n_test = _test_sizes(ordered, error)
+    n_test = test_sizes(ordered, error)
     x = np.array([np.log(ordered[cost].to_numpy(dtype=np.float64)), ordered["_arm"].to_numpy(dtype=np.float64)])
     return Points(
         x=x,
