@@ -125,13 +125,14 @@ def read_all(paths: Sequence[RunsSource]) -> tuple[pd.DataFrame, str, str | None
 
 
 def write_comparison(found: Comparison, folder: Path) -> list[Path]:
-    """Write comparison.json, comparison.csv and the figures; return the paths."""
+    """Write comparison.json, the tables and the figures; return the paths."""
     from scaling.compare.figures import draw_gains, draw_lifetimes, gains_table, lifetimes_table
     from scaling.figures import save_figure
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = [write_json(found.to_dict(), folder / "comparison.json")]
-    for name, table in (("comparison", found.table), ("break_even", found.break_even_table)):
+    tables = {"comparison": found.table, "budgets": found.budgets_table, "break_even": found.break_even_table}
+    for name, table in tables.items():
         path = folder / f"{name}.csv"
         table.to_csv(path, index=False)
         paths.append(path)

@@ -175,6 +175,8 @@ def _measure(
     measured |= {"device": device.name, "peak_flops_per_second": device.peak_flops_per_second}
     measured["devices"] = device.count
     measured["n_test"] = len(dataset.test)
+    if dataset.real_shift is not None:
+        measured["n_shift_test"] = len(dataset.real_shift)
     began = time.perf_counter()
     if journal is not None:
         journal.open(lambda: identity_of(spec, device, machine.threads, machine.data_parallel))

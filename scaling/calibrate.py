@@ -16,7 +16,7 @@ from scaling.fit import Fit, counted, fit
 from scaling.interval import interval_bounds
 from scaling.laws import get_law
 from scaling.laws.base import Array, Law
-from scaling.points import COUNTED_ON_TEST, ROLE_COLUMNS, usable_runs
+from scaling.points import COUNTED_ON_TEST, ROLE_COLUMNS, test_sizes, usable_runs
 from scaling.progress import Progress, silent
 
 LEVELS = (0.5, 0.8, 0.95)
@@ -147,9 +147,9 @@ class _Design:
         errors = np.exp(log_error)
         if self.error in COUNTED_ON_TEST:
             errors = np.minimum(errors, 1.0)
-            if "n_test" in self.table.columns and self.table["n_test"].notna().all():
-                n_test = self.table["n_test"].to_numpy(dtype=np.int64)
-                errors = generator.binomial(n_test, errors) / n_test
+            n_test = test_sizes(self.table, self.error)
+            if np.isfinite(n_test).all():
+                errors = generator.binomial(n_test.astype(np.int64), errors) / n_test
         return self.table.assign(**{self.error: errors})
 
 

@@ -45,6 +45,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("n_params", "count", "", "trainable parameters, without those that the technique cut away"),
     Column("n_train", "count", "examples", "training examples"),
     Column("n_test", "count", "examples", "test examples"),
+    Column("n_shift_test", "count", "examples", "examples behind shift_error, where they are not n_test"),
     Column("epochs", "positive", "", "passes over the training examples"),
     Column("learning_rate", "positive", "", "peak learning rate at the base width"),
     Column("test_error", "fraction", "", "share of test examples misclassified"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ ROLE_COLUMNS: Mapping[str, str] = {
 # Errors counted on the test set, so that its size says how far chance alone moves them.
 COUNTED_ON_TEST = ("test_error", "shift_error")
 # What a fit reads besides its inputs, the error and the settings of the cells, where a table has it.
-LABELS = ("trial_id", "cell", "seed", "status", "reason", "n_test", "n_params")
+LABELS = ("trial_id", "cell", "seed", "status", "reason", "n_test", "n_shift_test", "n_params")
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def read_points(
     table = checked_columns(runs, {*names, error, *LABELS, *CELL_SETTINGS, *(() if cluster is None else (cluster,))})
     values = np.array([_numbers(runs, table, name) for name in names])
     errors = _numbers(runs, table, error)
-    n_test = _test_sizes(table, error)
+    n_test = test_sizes(table, error)
     everywhere, note = labels_and_note(table, names[0], cluster)
     reasons = _reasons(table, names, values, error, errors, n_test, everywhere if average else None)
     identity = table["trial_id"]
@@ -165,10 +166,19 @@ def _no_column(name: str, present: Sequence[str]) -> str:
     return f"the runs table has no column {name!r}; it has {', '.join(present)}; {hint}"
 
 
-def _test_sizes(table: Columns, error: str) -> Array:
+def test_sizes(table: Columns, error: str) -> Array:
+    """Number of examples behind the error of each run; NaN where it is not known or no share of examples."""
+    sizes = np.full(len(table["status"]), np.nan)
     if error in COUNTED_ON_TEST and "n_test" in table:
-        return np.asarray(table["n_test"], dtype=np.float64)
-    return np.full(len(table["status"]), np.nan)
+        sizes = _floats(table["n_test"])
+    if error == "shift_error" and "n_shift_test" in table:
+        own = _floats(table["n_shift_test"])
+        sizes = np.where(np.isnan(own), sizes, own)
+    return sizes
+
+
+def _floats(values: Any) -> Array:
+    return pd.Series(values).to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _reasons(

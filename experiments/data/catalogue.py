@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast
 
 from experiments.data.cache import default_cache_folder, default_data_folder
 from experiments.data.dataset import Dataset, DatasetInfo
 from experiments.data.download import download_wanted
+from experiments.data.real_shift import OPTION, check_shifted, read_shifted
 from experiments.data.request import Request, parse_request
 
 
@@ -43,13 +45,14 @@ def describe_dataset(name: str, *, data_folder: Path | None = None) -> DatasetIn
 
     Args:
         name: A name of `DATASET_NAMES`, with a target and options where it has them
-            (``imagefolder:/data/imagenet?size=64``), or ``module:function``.
+            (``imagefolder:/data/imagenet?size=64``), or ``module:function``. All of them know the option
+            ``shifted``, the path of a real shifted test set.
         data_folder: Where files lie; by default `default_data_folder()`.
 
     Raises:
         ValueError: If there is no such data set, or its name or files are wrong.
     """
-    request, source = _resolve(name, data_folder, None, download=False)
+    request, source, _ = _resolve(name, data_folder, None, download=False)
     return source.describe(request)
 
 
@@ -59,8 +62,10 @@ def check_dataset(name: str, *, data_folder: Path | None = None, download: bool 
     Raises:
         ValueError: If files are missing: where they were looked for and how to get them.
     """
-    request, source = _resolve(name, data_folder, None, download)
+    request, source, shifted = _resolve(name, data_folder, None, download)
     source.check(request)
+    if shifted is not None:
+        check_shifted(request, shifted)
 
 
 def load_dataset(
@@ -82,25 +87,30 @@ def load_dataset(
     Raises:
         ValueError: If there is no such data set, or files are missing or damaged.
     """
-    request, source = _resolve(name, data_folder, cache_folder, download)
-    return source.load(request)
+    request, source, shifted = _resolve(name, data_folder, cache_folder, download)
+    dataset = source.load(request)
+    return dataset if shifted is None else replace(dataset, real_shift=read_shifted(request, shifted, dataset))
 
 
 def _resolve(
     name: str, data_folder: Path | None, cache_folder: Path | None, download: bool | None
-) -> tuple[Request, _Source]:
+) -> tuple[Request, _Source, str | None]:
+    """What is asked of which source, and the path of a real shifted test set, an option of every data set."""
     request = parse_request(
         name,
         data_folder=data_folder or default_data_folder(),
         cache_folder=cache_folder or default_cache_folder(),
         download=download_wanted() if download is None else download,
     )
+    options = dict(request.options)
+    shifted = options.pop(OPTION, None)
+    request = replace(request, options=options)
     if request.kind in _MODULES:
         if request.target and request.kind != "imagefolder":
             raise ValueError(f"{name!r}: {request.kind} takes nothing after ':'; write {request.kind!r}")
-        return request, cast(_Source, importlib.import_module(_MODULES[request.kind]))
+        return request, cast(_Source, importlib.import_module(_MODULES[request.kind])), shifted
     if request.target:
-        return request, cast(_Source, importlib.import_module("experiments.data.own"))
+        return request, cast(_Source, importlib.import_module("experiments.data.own")), shifted
     near = difflib.get_close_matches(request.kind, DATASET_NAMES, n=1)
     guess = f"did you mean {near[0]!r}?" if near else "or bring your own as module:function"
     raise ValueError(f"there is no data set {name!r}; allowed are {', '.join(DATASET_NAMES)}; {guess}")

@@ -44,6 +44,8 @@ class DatasetInfo:
 class Dataset:
     """A data set with its fixed split. Choices are made on validation; test is read once.
 
+    `real_shift` is a shifted test set that was collected and not made; None takes corruptions of `test`.
+
     Source:
         The way of splitting is stated per data set in docs/data.md.
     """
@@ -52,12 +54,15 @@ class Dataset:
     train: Examples
     validation: Examples
     test: Examples
+    real_shift: Examples | None = None
 
     def shifted(self, seed: int = 0) -> Examples:
-        """Return the test set under a distribution shift: each image rotated, blurred, noisy or pale.
+        """Return the real shifted test set, or the test set with each image rotated, blurred, noisy or pale.
 
-        The order and the labels are those of `test`. See `experiments.data.shift`.
+        Of the latter, order and labels are those of `test`. See `experiments.data.shift`.
         """
+        if self.real_shift is not None:
+            return self.real_shift
         return ShiftedExamples(self.test, seed)
 
 

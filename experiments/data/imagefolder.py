@@ -40,7 +40,7 @@ def describe(request: Request) -> DatasetInfo:
     Options: `size`, the side of the square that images are brought to [pixel].
     """
     size = _size(request)
-    classes = _class_names(request)
+    classes = class_names(request)
     counts = {part: len(arrays["labels"]) for part, arrays in _listed(request, classes).items()}
     return DatasetInfo(
         name=request.name,
@@ -66,7 +66,7 @@ def load(request: Request) -> Dataset:
         ValueError: If a folder is missing or empty, or val/ has a class that train/ has not.
     """
     info = describe(request)
-    lists = _listed(request, _class_names(request))
+    lists = _listed(request, class_names(request))
     root = _root(request)
     return Dataset(
         info,
@@ -104,7 +104,7 @@ def _part_folders(request: Request) -> dict[str, Path]:
     return folders if has_test else {part: folders[part] for part in ("train", "val")}
 
 
-def _class_names(request: Request) -> list[str]:
+def class_names(request: Request) -> list[str]:
     """Class folders of train/ in the order of their names, which is the order of the labels."""
     folders = _part_folders(request)
     classes = sorted(entry.name for entry in folders["train"].iterdir() if entry.is_dir())
@@ -134,7 +134,7 @@ def _listed(request: Request, classes: list[str]) -> dict[str, Arrays]:
 
 
 def _list_and_split(folders: dict[str, Path], classes: list[str]) -> Arrays:
-    lists = {part: _list_files(folder, classes) for part, folder in folders.items()}
+    lists = {part: list_files(folder, classes) for part, folder in folders.items()}
     paths, labels = lists["train"]
     _refuse_small_classes(labels, classes, folders["train"], least=1 if "test" in lists else 2)
     if "test" in lists:
@@ -151,7 +151,12 @@ def _list_and_split(folders: dict[str, Path], classes: list[str]) -> Arrays:
     return arrays
 
 
-def _list_files(folder: Path, classes: list[str]) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
+def list_files(folder: Path, classes: list[str]) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
+    """Images of the class folders, as paths from the folder's parent, and their labels.
+
+    Raises:
+        ValueError: If there is none.
+    """
     paths: list[bytes] = []
     labels: list[int] = []
     for label, name in enumerate(classes):

@@ -13,15 +13,15 @@ import pandas as pd
 from scaling.clusters import labels_and_note
 from scaling.columns import CELL_SETTINGS
 from scaling.compare.frontiers import SURFACE_COLUMNS, crossfitted
-from scaling.laws.base import Array
-from scaling.points import COUNTED_ON_TEST, Points, log_of_counts, usable_runs
+from scaling.points import Points, log_of_counts, test_sizes, usable_runs
 
 T = TypeVar("T")
 # Cells of two techniques are a pair if they agree in these, as far as the table has them.
 MATCH_COLUMNS = ("dataset", "family", "width", "depth", "n_train", "epochs")
 # What is read of the runs beside cost and error; the phases, energies and devices of a sweep are three times as many.
 _READ = frozenset({
-    "trial_id", "cell", "seed", "status", "reason", "n_test", *MATCH_COLUMNS, *SURFACE_COLUMNS, *CELL_SETTINGS,
+    "trial_id", "cell", "seed", "status", "reason", "n_test", "n_shift_test", *MATCH_COLUMNS,
+    *SURFACE_COLUMNS, *CELL_SETTINGS,
 })  # fmt: skip
 # With fewer cells in common there is nothing to resample together.
 LEAST_COMMON = 3
@@ -112,12 +112,19 @@ def count_statuses(runs: pd.DataFrame, technique: str) -> dict[str, int]:
     return dict(sorted(Counter(runs.loc[runs["technique"] == technique, "status"]).items()))
 
 
+def count_notes(runs: pd.DataFrame, technique: str) -> dict[str, int]:
+    """What trials of a technique are noted for, and how many are; nothing where the runs have no notes."""
+    if "note" not in runs.columns:
+        return {}
+    return dict(sorted(Counter(runs.loc[runs["technique"] == technique, "note"].dropna()).items()))
+
+
 def _usable(runs: pd.DataFrame, cost: str, error: str) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     if runs.empty:
         return runs, []
     table, _, dropped = usable_runs(runs, [cost], error)
     reasons = list(dropped)
-    known = _test_sizes(table, error)
+    known = test_sizes(table, error)
     lost = (table[error] == 0).to_numpy() & ~(known > 0)
     reasons += [
         (str(trial), f"{error} is 0 and the number of test examples behind it is not known")
@@ -159,12 +166,6 @@ def _pair_keys(part: pd.DataFrame, names: list[str]) -> list[str]:
     return ["|".join(values) for values in zip(*columns, strict=True)]
 
 
-def _test_sizes(table: pd.DataFrame, error: str) -> Array:
-    if error in COUNTED_ON_TEST and "n_test" in table.columns:
-        return table["n_test"].to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.full(len(table), np.nan)
-
-
 def _ordered(table: pd.DataFrame, cost: str, error: str) -> pd.DataFrame:
     """Sort the runs by what they say, not by where they stood."""
     order = ["_pair", "_arm", "_cell", "seed", cost, error]
@@ -172,7 +173,7 @@ def _ordered(table: pd.DataFrame, cost: str, error: str) -> pd.DataFrame:
 
 
 def _points(ordered: pd.DataFrame, cost: str, error: str, left_out: list[tuple[str, str]]) -> Points:
-    n_test = _test_sizes(ordered, error)
+    n_test = test_sizes(ordered, error)
     x = np.array([np.log(ordered[cost].to_numpy(dtype=np.float64)), ordered["_arm"].to_numpy(dtype=np.float64)])
     return Points(
         x=x,

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from scaling.compare.arms import count_statuses
+from scaling.compare.arms import count_notes, count_statuses
 from scaling.compare.break_even import BreakEven, break_even
 from scaling.compare.costs import COSTS, NOT_THERE, Charged, Charges, charge, columns_of
-from scaling.compare.gain import Estimate, Gain, Verdict, measure_gain
-from scaling.compare.sentence import break_even_sentence, break_even_text, cost_words, gain_sentence, interval_text
+from scaling.compare.gain import Gain, Verdict, measure_gain
+from scaling.compare.sentence import break_even_sentence, break_even_text, cost_words, gain_sentence
 from scaling.compare.setting import Setting, check_setting
+from scaling.compare.tables import break_even_row, budget_rows, gain_cell, gain_row
 from scaling.compare.techniques import check_techniques, read_techniques
 from scaling.fit import counted, finite
 from scaling.progress import Progress, silent
@@ -38,6 +38,7 @@ class Comparison:
         statuses: How the trials of each technique ended, the baseline's included.
         not_known: Costs that no run has, each with the reason.
         not_chosen: Trials that lost to another learning rate on validation.
+        noted: How many trials of each technique carry which note, such as that a layer lost all its weights.
     """
 
     baseline: str
@@ -48,6 +49,7 @@ class Comparison:
     statuses: Mapping[str, Mapping[str, int]]
     not_known: Mapping[str, str]
     not_chosen: tuple[str, ...] = field(default=(), compare=False)
+    noted: Mapping[str, Mapping[str, int]] = field(default_factory=dict, compare=False)
 
     @property
     def techniques(self) -> tuple[str, ...]:
@@ -62,12 +64,18 @@ class Comparison:
     @property
     def table(self) -> pd.DataFrame:
         """One row per technique and cost; what has no number is empty and says why in ``reason``."""
-        return pd.DataFrame([_row(gain) for gain in self.gains])
+        return pd.DataFrame([gain_row(gain) for gain in self.gains])
 
     @property
     def break_even_table(self) -> pd.DataFrame:
         """One row per technique: when it pays, and the number of uses with its bounds."""
-        return pd.DataFrame([_break_even_row(found) for found in self.break_evens])
+        return pd.DataFrame([break_even_row(found) for found in self.break_evens])
+
+    @property
+    def budgets_table(self) -> pd.DataFrame:
+        """One row per technique, cost and budget: the gain there, each arm with its own exponent where it has one."""
+        columns = ["technique", "cost", "budget", "gain", "gain_low", "gain_high", "decades_beyond"]
+        return pd.DataFrame([row for gain in self.gains for row in budget_rows(gain)], columns=columns)
 
     @property
     def overview(self) -> pd.DataFrame:
@@ -76,7 +84,7 @@ class Comparison:
         rows = []
         for technique in self.techniques:
             own = {gain.cost: gain for gain in self.gains if gain.technique == technique}
-            cells = {cost_words(cost): _cell(own.get(cost)) for cost in self.costs}
+            cells = {cost_words(cost): gain_cell(own.get(cost)) for cost in self.costs}
             rows.append({"technique": technique, **cells, "over its lifetime": pays.get(technique)})
         return pd.DataFrame(rows)
 
@@ -147,6 +155,7 @@ class Comparison:
                 "price_per_kwh": finite(self.charges.price_per_kwh),
             },
             "statuses": {name: dict(counts) for name, counts in self.statuses.items()},
+            "noted": {name: dict(counts) for name, counts in self.noted.items()},
             "gains": [gain.to_dict() for gain in self.gains],
             "break_evens": [found.to_dict() for found in self.break_evens],
             "sentences": list(self.sentences),
@@ -157,7 +166,12 @@ class Comparison:
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """Tables by title, for a report."""
-        return {"Gains": self.overview, "Gains in full": self.table, "Break-even": self.break_even_table}
+        return {
+            "Gains": self.overview,
+            "Gains in full": self.table,
+            "Gains at budgets": self.budgets_table,
+            "Break-even": self.break_even_table,
+        }
 
     def __repr__(self) -> str:
         return f"Comparison with {self.baseline}\n{self.overview.to_string(index=False)}\n" + "\n".join(self.sentences)
@@ -173,6 +187,11 @@ class Comparison:
             if lost:
                 words = ", ".join(f"{number} {status}" for status, number in lost.items())
                 found.append(f"Of {sum(counts.values())} trials of {name}, {words}: they are not on its frontier.")
+        for name, notes in self.noted.items():
+            number, first = sum(notes.values()), max(notes, key=notes.__getitem__)
+            which = "carries a note" if number == 1 else "carry a note"
+            most = "" if len(notes) == 1 else ", most often" if notes[first] > 1 else ", for instance"
+            found.append(f"Of {sum(self.statuses[name].values())} trials of {name}, {number} {which}{most}: {first}.")
         return found
 
 
@@ -227,7 +246,10 @@ def compare(
         progress(len(gains) + len(paid), n_all)
         paid.append(break_even(charged.table, baseline, name, setting))
     statuses = {name: count_statuses(table, name) for name in dict.fromkeys([baseline, *names])}
-    return Comparison(baseline, tuple(gains), tuple(paid), setting, charges, statuses, charged.missing, not_chosen)
+    noted = {name: notes for name in statuses if (notes := count_notes(table, name))}
+    return Comparison(
+        baseline, tuple(gains), tuple(paid), setting, charges, statuses, charged.missing, not_chosen, noted
+    )
 
 
 def _gain(charged: Charged, baseline: str, technique: str, cost: str, setting: Setting) -> Gain:
@@ -263,45 +285,3 @@ def _check_one_dataset(runs: pd.DataFrame) -> None:
     if "dataset" in runs.columns and runs["dataset"].nunique() > 1:
         listed = ", ".join(sorted(map(str, runs["dataset"].dropna().unique())))
         raise ValueError(f"the runs hold the data sets {listed}, whose errors share no frontier; compare one at a time")
-
-
-def _row(gain: Gain) -> dict[str, Any]:
-    value, bend, needed = gain.gain, gain.bend, gain.needed
-    lost = sum(number for status, number in gain.statuses.items() if status != "finished")
-    return {
-        "technique": gain.technique, "cost": gain.cost, "status": gain.verdict.name.lower(),
-        **_spread("gain", value), "bend": _of(bend, "value"), "bend_low": _of(bend, "low"),
-        "bend_high": _of(bend, "high"), "bend_status": gain.bending.name.lower(), "law": gain.law or None,
-        "decades_beyond": _of(value, "decades_beyond"),
-        "trials_needed": None if needed is None else needed.n_trials,
-        "trials_needed_at": None if needed is None else needed.cost,
-        "n_cells_common": None if gain.pair is None else gain.pair.n_common,
-        "n_trials": sum(gain.statuses.values()), "n_unfinished": lost, "reason": gain.reason or None,
-    }  # fmt: skip
-
-
-def _break_even_row(found: BreakEven) -> dict[str, Any]:
-    known = found.payback.name in ("FROM", "UP_TO")
-    return {
-        "technique": found.technique, "status": found.payback.name.lower(),
-        "uses": found.uses if known and found.uses is not None and math.isfinite(found.uses) else None,
-        "uses_low": found.low if known else None,
-        "uses_high": found.high if known and math.isfinite(found.high) else None,
-        "at_error": found.at_error, "answer": break_even_text(found), "reason": found.reason or None,
-    }  # fmt: skip
-
-
-def _spread(name: str, value: Estimate | None) -> dict[str, float | None]:
-    return {name: _of(value, "value"), f"{name}_low": _of(value, "low"), f"{name}_high": _of(value, "high")}
-
-
-def _of(value: Estimate | None, name: str) -> float | None:
-    return None if value is None else finite(getattr(value, name))
-
-
-def _cell(gain: Gain | None) -> str | None:
-    if gain is None or gain.gain is None:
-        return None
-    value = gain.gain
-    mark = {Verdict.CANNOT_TELL: " ?", Verdict.EQUIVALENT: " ="}.get(gain.verdict, "")
-    return f"{value.value:.3g} {interval_text(value)}{mark}"

@@ -27,11 +27,24 @@ def test_a_table_is_compared_from_the_command_line(ninthpower, table, tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert "pruning shifts the frontier of training compute by" in done.stdout
-    for name in ("comparison.json", "comparison.csv", "break_even.csv"):
+    for name in ("comparison.json", "comparison.csv", "budgets.csv", "break_even.csv"):
         assert (tmp_path / "out" / name).exists()
     for name in ("gains", "lifetime_cost"):
         for suffix in (".png", ".svg", ".csv"):
             assert (tmp_path / "out" / "figures" / (name + suffix)).stat().st_size > 0
+
+
+def test_the_gain_is_printed_at_the_budgets_that_were_asked_for(ninthpower, table, tmp_path):
+    """Known to be 3 at any; also written, with what lies beyond the runs of the baseline."""
+    arguments = ("--cost", "train_flops", "--no-break-even", "--resamples", "60", "--budget", "1e8", "--budget", "1e15")
+    done = ninthpower("compare", table, *arguments, "--out", tmp_path / "out")
+    written = pd.read_csv(tmp_path / "out" / "budgets.csv")
+
+    assert "gain at the budgets asked for, 95% intervals" in done.stdout
+    assert written["budget"].tolist() == pytest.approx([1e8, 1e15])
+    assert written["gain"].iloc[0] == pytest.approx(3, rel=0.3)
+    assert written["decades_beyond"].iloc[0] == 0
+    assert written["decades_beyond"].iloc[1] > 2
 
 
 def test_json_is_what_the_file_holds(ninthpower, table, tmp_path):

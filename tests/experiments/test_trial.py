@@ -41,7 +41,7 @@ def test_a_record_is_plain_data_with_every_column(record):
     """JSON holds it without NaN; its row is a row of the runs table, and no column is forgotten."""
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     table = from_rows([record["row"]])
-    optional = {"reason", "note", "sparse_train_flops", "sparse_inference_flops"}
+    optional = {"reason", "note", "n_shift_test", "sparse_train_flops", "sparse_inference_flops"}
     assert {column.name for column in COLUMNS} - set(table.columns) == optional
     assert record["status"] == "finished"
 

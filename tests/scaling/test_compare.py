@@ -271,6 +271,31 @@ def test_unfinished_trials_are_counted_and_stay_off_the_frontier():
     assert "4 diverged" in found.sentences[-1]
 
 
+def test_a_shifted_test_set_of_its_own_size_counts_by_that_size():
+    """An error of 0 on 100 shifted images is half an example of 100, however many there are in the test set."""
+    runs = draw_arms(Arms(gain=2.0, **SMALL), seed=1).assign(n_test=10_000, n_shift_test=100)
+    runs["shift_error"] = np.where(runs["width"] == 128, 0.0, runs["test_error"])
+    points = read_pair(runs, "baseline", "technique", cost="train_flops", error="shift_error").points
+
+    assert set(points.n_test) == {100.0}
+    assert points.y.min() == pytest.approx(math.log(0.5 / 101))
+
+
+def test_notes_of_trials_are_counted_and_the_most_frequent_is_said():
+    """A technique whose networks lost a layer says so beside its gains; one without notes says nothing."""
+    runs = draw_arms(Arms(gain=1.5, **SMALL), seed=1)
+    where = runs.index[runs["technique"] == "technique"]
+    runs.loc[where[:3], "note"] = "no weight is left in stem"
+    runs.loc[where[3], "note"] = "no unit is left in hidden0"
+    found = compare(runs, costs=["train_flops"], setting=QUICK, with_break_even=False)
+
+    assert found.noted == {"technique": {"no unit is left in hidden0": 1, "no weight is left in stem": 3}}
+    wanted = "Of 36 trials of technique, 4 carry a note, most often: no weight is left in stem."
+    assert found.sentences[-1] == wanted
+    assert found.to_dict()["noted"] == found.noted
+    assert compare(runs.drop(columns="note"), costs=["train_flops"], setting=QUICK, with_break_even=False).noted == {}
+
+
 def test_options_compete_or_stand_alone():
     """The frontier of a technique is the best over its densities, or each density has its own."""
     runs = draw_arms(Arms(gain=2.0), seed=1)

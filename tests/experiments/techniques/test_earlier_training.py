@@ -79,7 +79,7 @@ def test_the_plan_foresees_the_cost(brief_trial, shared_machine):
 
 def test_another_version_of_the_program_prepares_anew(brief_trial, shared_machine, monkeypatch):
     """What was trained by other code is another training, and what it cost is no account of this one."""
-    trial = brief_trial("distillation", seed=21)
+    trial = brief_trial("distillation", seed=71)
     first = run_trial(trial, shared_machine)
     again = run_trial(trial, shared_machine)
     monkeypatch.setattr(workbench, "code_hash", lambda spec: f"another than that of {spec.trial_id}")
