@@ -29,14 +29,27 @@ execution: {device: cpu, checkpoint_seconds: 0.2}
 """
 
 
-def start(cluster, folder, results, *options):
-    """Start the sweep on a cluster as a person would."""
-    (folder / "sweep.yaml").write_text(SWEEP)
-    command = [sys.executable, "-m", "experiments.cli", "sweep", str(folder / "sweep.yaml"), "--quiet"]
-    return subprocess.Popen(
-        [*command, "--address", cluster.address, "--results", str(folder / results), *options],
-        cwd=ROOT, env=cluster.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+@pytest.fixture
+def start(real_cluster, tmp_path):
+    """A function that starts the sweep on the cluster as a person would."""
+    drivers = []
+
+    def run(results, *options):
+        (tmp_path / "sweep.yaml").write_text(SWEEP)
+        command = [sys.executable, "-m", "experiments.cli", "sweep", str(tmp_path / "sweep.yaml"), "--quiet"]
+        command += ["--address", real_cluster.address, "--results", str(tmp_path / results), *options]
+        drivers.append(
+            subprocess.Popen(
+                command, cwd=ROOT, env=real_cluster.environment,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )
+        )  # fmt: skip
+        return drivers[-1]
+
+    yield run
+    for driver in drivers:
+        driver.kill()
+        driver.communicate()
 
 
 def wait_for_a_checkpoint(driver, folder):
@@ -53,7 +66,7 @@ def trains(node):
     """Whether a worker of Ray Tune lives on a node."""
     for process in node.processes():
         with suppress(psutil.NoSuchProcess):
-            if "TrialActor" in " ".join(process.cmdline()):
+            if "Trainable" in " ".join(process.cmdline()):
                 return True
     return False
 
@@ -75,11 +88,11 @@ def assert_as_if_never_ended(record, output):
         assert record["row"][name] == expected["row"][name]
 
 
-def test_a_long_trial_goes_on_when_its_machine_is_lost(real_cluster, tmp_path):
+def test_a_long_trial_goes_on_when_its_machine_is_lost(real_cluster, start, tmp_path):
     """SIGKILL to all of the node that trains: the other one goes on from the checkpoint that the head has."""
     real_cluster.head()
     nodes = [real_cluster.worker(cpus=1) for _ in range(2)]
-    driver = start(real_cluster, tmp_path, "results")
+    driver = start("results")
     wait_for_a_checkpoint(driver, tmp_path / "results" / "long" / "trials" / "checkpoints")
     (doomed,) = [node for node in nodes if trains(node)]
     doomed.kill()
@@ -94,12 +107,12 @@ def test_a_long_trial_goes_on_when_its_machine_is_lost(real_cluster, tmp_path):
     assert list((tmp_path / "results" / "long" / "trials" / "checkpoints").iterdir()) == []
 
 
-def test_a_long_trial_goes_on_when_the_head_is_lost_with_its_disk(real_cluster, tmp_path):
+def test_a_long_trial_goes_on_when_the_head_is_lost_with_its_disk(real_cluster, start, tmp_path):
     """SIGKILL to head and driver; a new head with an empty folder goes on from the checkpoint in the storage."""
     storage = (tmp_path / "bucket").as_uri()
     stored = tmp_path / "bucket" / "long" / "trials" / "checkpoints"
     head = real_cluster.head(cpus=1)
-    driver = start(real_cluster, tmp_path, "first", "--storage", storage)
+    driver = start("first", "--storage", storage)
     wait_for_a_checkpoint(driver, stored)
     head.kill()
     driver.kill()
@@ -107,7 +120,7 @@ def test_a_long_trial_goes_on_when_the_head_is_lost_with_its_disk(real_cluster, 
     assert not list((tmp_path / "bucket" / "long" / "trials").glob("*.json"))
 
     real_cluster.head(cpus=1)
-    record, output = the_record(start(real_cluster, tmp_path, "second", "--storage", storage), tmp_path / "second")
+    record, output = the_record(start("second", "--storage", storage), tmp_path / "second")
 
     assert_as_if_never_ended(record, output)
     (lost,) = record["retries"]
