@@ -48,7 +48,7 @@ submit: .venv/installed  ## Run a sweep on the cluster and bring its results hom
 	@RAY_AUTH_MODE=token $(BIN)/ninthpower submit $(SWEEP) --results $(RESULTS)
 
 cluster-ui: .venv/installed  ## Tunnel to the cluster: jobs on 127.0.0.1:8265, MLflow on 127.0.0.1:5000
-	@echo 'Ray on http://127.0.0.1:8265, MLflow on http://127.0.0.1:5000 (end it with Ctrl-C)'
+	@echo 'Ray on http://127.0.0.1:8265, MLflow on http://127.0.0.1:5000, as long as this shell on the head is open (exit)'
 	@$(BIN)/ray attach .ray-cluster.aws.yaml --port-forward 8265 --port-forward 5000
 
 cluster-down: .venv/installed  ## End the cluster; results in the bucket stay

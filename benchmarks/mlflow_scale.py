@@ -3,20 +3,28 @@
 Run: python benchmarks/mlflow_scale.py [--uri postgresql+psycopg://...]    # by default a SQLite file
 
 Records like those of a sweep (20 settings, 40 numbers, a curve of 6 points) are delivered by the tracker that sweeps
-use; then searched as the UI does it (a page of 100, sorted by a metric; one tag) and read back whole.
+use, and offered once more from another folder; then searched as the UI does it (a page of 100, sorted by a metric; one
+tag) and read back whole by `scaling.read_runs`, as every command does, from the file and from a server on it.
 """
 
 from __future__ import annotations
 
 import argparse
+import socket
+import subprocess
+import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from cluster.mlflow_client import open_client
-from cluster.tracking import Tracker, read_runs
+from cluster.mlflow_client import SQLITE_PREFIX, open_client
+from cluster.tracking import Tracker
+from scaling import read_runs
 
 
 def make_record(number: int) -> dict[str, Any]:
@@ -62,6 +70,34 @@ def timed(name: str, work: Any, times: int = 3) -> Any:
     return result
 
 
+@contextmanager
+def served(uri: str, folder: Path) -> Iterator[str]:
+    """A server on loopback in front of a database; its address."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--port", str(port)]
+    with open(folder / "server.log", "w") as log:
+        server = subprocess.Popen([*command, "--artifacts-destination", str(folder)], stdout=log, stderr=log)
+    try:
+        while not answers(f"http://127.0.0.1:{port}/health"):
+            assert server.poll() is None, (folder / "server.log").read_text()
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def answers(address: str) -> bool:
+    """Whether a server is there already."""
+    try:
+        with urllib.request.urlopen(address, timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
 def main() -> None:
     """Log, search, read back."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -74,6 +110,11 @@ def main() -> None:
         print("| trials | ms each to log | of a core |\n|---|---|---|")
         report = tracker.deliver_missing(told(arguments.trials, each))
         assert report.n_missing == 0, report.problem
+        began = time.perf_counter()
+        again = Tracker.open(tracker.uri, "scale", folder=Path(scratch) / "other")
+        report = again.deliver_missing(make_record(number) for number in range(arguments.trials))
+        assert report.n_missing == 0, report.problem
+        print(f"offered again from another folder: {time.perf_counter() - began:.1f} s in all", flush=True)
         client = open_client(tracker.uri)
         found = client.get_experiment_by_name("scale")
         assert found is not None
@@ -86,7 +127,13 @@ def main() -> None:
         timed("one cell by its tag", lambda: client.search_runs(place, "tags.cell = '7'"))
         timed("by a setting and a metric", lambda: client.search_runs(
             place, "params.setting_3 = '1' and metrics.test_error < 0.01", max_results=100))  # fmt: skip
-        rows = timed("all, read back", lambda: read_runs(tracker.uri, "scale"), times=1)
+        if tracker.uri.startswith(SQLITE_PREFIX):
+            rows = timed("all, read back from the file", lambda: read_runs(tracker.uri, "scale"), times=1)
+            assert len(rows) == arguments.trials
+            with served(tracker.uri, Path(scratch)) as address:
+                rows = timed("all, read back from a server", lambda: read_runs(address, "scale"), times=1)
+        else:
+            rows = timed("all, read back from a server", lambda: read_runs(tracker.uri, "scale"), times=1)
         assert len(rows) == arguments.trials
 
 

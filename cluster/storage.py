@@ -13,6 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 SCHEMES = ("s3://", "gs://", "gcs://", "file:///", "hdfs://")
 PAUSES_SECONDS = (1.0, 4.0, 15.0)
 CHECKPOINT_SUFFIX = ".pt"
+# A bucket takes some tens of milliseconds for each object, and minutes for ten thousand one after the other.
+AT_ONCE = 16
 
 
 class Storage:
@@ -57,15 +60,21 @@ class Storage:
 
     def fetch(self, trial_ids: Iterable[str], folder: Path) -> int:
         """Fetch the final records that a folder lacks, and return how many came."""
-        stored = self.trial_ids()
+        wanted = sorted(set(trial_ids) & self.trial_ids())
+        lacking = [trial_id for trial_id in wanted if final_record(folder, trial_id) is None]
         n_new = 0
-        for trial_id in sorted(set(trial_ids) & stored):
-            if final_record(folder, trial_id) is None:
-                record = self._read(trial_id)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for record in pool.map(self._read, lacking):
                 if record is not None:
                     write_record(folder, record)
                     n_new += 1
         return n_new
+
+    def write_all(self, records: Iterable[Record]) -> None:
+        """Write many records, several at a time."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for _ in pool.map(self.write, records):
+                pass
 
     def trial_ids(self) -> set[str]:
         """Ids of the trials that have a record here."""

@@ -19,6 +19,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from cluster.attempt import failed_record, prepare_worker, record_text
 from cluster.checkpoints import Checkpointing, SentCheckpoints
+from cluster.evictions import tell_evictions_as_deaths
 from cluster.forgetting import Forgetter
 from cluster.keeper import with_retries
 from cluster.memory import MemoryGuard, kernel_kills
@@ -116,7 +117,7 @@ class InOrder(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Hear of a new trial, or of one whose worker died."""
-        del tune_controller
+        tell_evictions_as_deaths(tune_controller)
         self._starting.discard(trial.trial_id)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:

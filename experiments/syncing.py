@@ -103,8 +103,7 @@ def exchange(sweep: SweepSpec, folder: Path, storage: Storage) -> tuple[int, int
     n_fetched = storage.fetch(wanted, folder)
     stored = storage.trial_ids()
     missing = [trial_id for trial_id in sorted(wanted - stored) if record_path(folder, trial_id).exists()]
-    for trial_id in missing:
-        storage.write(read_record(record_path(folder, trial_id)))
+    storage.write_all(read_record(record_path(folder, trial_id)) for trial_id in missing)
     return n_fetched, len(missing)
 
 

@@ -4,7 +4,7 @@ Run: python tests/cluster/drive_sweep.py '{"address": ..., "folder": ..., "n_tri
 
 Each execution of a trial that comes to its end leaves a line `id host-process` in `diary` beside the records, so
 that repetitions can be counted. Settings: `prepare_fails_where`, a variable whose presence makes a machine unfit;
-`storage`, an address; `longest_seconds`, with which trial 0 hangs.
+`storage`, an address; `longest_seconds`, with which trial 0 hangs; `hungry_bytes`, which trial 1 takes bit by bit.
 """
 
 import json
@@ -34,6 +34,10 @@ def make(settings):
         prepare()
         if payload["number"] == 0 and settings.get("longest_seconds"):
             time.sleep(3600)
+        held = []
+        for _ in range(16 if payload["number"] == 1 and settings.get("hungry_bytes") else 0):
+            held.append(bytearray(os.urandom(2**20)) * (settings["hungry_bytes"] >> 24))
+            time.sleep(0.3)
         time.sleep(settings.get("seconds", 0.2))
         diary = os.open(payload["diary"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(diary, f"{payload['trial_id']} {os.getpid()}\n".encode())
