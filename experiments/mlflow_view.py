@@ -17,7 +17,8 @@ BASELINE = "baseline"
 # The address of a view names it so.
 VIEW = "techniques"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
-# The scatter charts, of the twins under log10/: MLflow's axes are linear. One without a number in any run is not shown.
+# The scatter charts, of the twins under log10/: MLflow's axes are linear. One of a cost that no run knows
+# stays empty.
 COSTS = ("train_flops", "energy_joules", "inference_flops", "inference_seconds", "n_params", "n_train")
 PARAMS = ("technique", "family", "width", "depth", "n_train", "seed")
 METRICS = ("test_error", "train_flops", "inference_flops", "energy_joules", "n_params")
@@ -45,7 +46,8 @@ def ready_view(error: str) -> str:
         "orderByAsc": True,
         "runsHiddenMode": "SHOW_ALL",
         "hideEmptyCharts": True,
-        "isAccordionReordered": False,
+        # Else MLflow puts the sections that it makes by itself into the order of their names, before ours.
+        "isAccordionReordered": True,
         "compareRunSections": [
             {"uuid": _SECTION, "name": f"{label(shown)} against every cost, as powers of ten", "display": True,
              "isReordered": False, "deleted": False, "isGenerated": False}
