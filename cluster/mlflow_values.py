@@ -17,7 +17,12 @@ from typing import Any
 from cluster.records import Record
 
 # MLflow's charts have linear axes only; these are the quantities that span decades.
-LOG10_TWINS = ("train_flops", "inference_flops", "n_params", "n_train", "test_error", "energy_joules")
+LOG10_TWINS = (
+    "train_flops", "inference_flops", "inference_seconds", "n_params", "n_train", "energy_joules", "test_error",
+    "shift_error", "validation_error",
+)  # fmt: skip
+# The tag in which MLflow's UI keeps the colour of a run in its charts.
+COLOUR_TAG = "mlflow.runColor"
 TAG_COLUMNS = ("sweep", "technique", "family", "dataset", "trial_id", "status", "cell")
 MLFLOW_STATUS = {"finished": "FINISHED", "diverged": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 # MLflow refuses longer values; only a reason or an option that holds a text comes near them.
@@ -50,12 +55,13 @@ class RunValues:
     tags: Mapping[str, str]
 
 
-def run_values(record: Record) -> RunValues:
+def run_values(record: Record, colours: Mapping[str, str] | None = None) -> RunValues:
     """Translate a record.
 
     Numbers of the row are metrics under their own names, so that they can be filtered and drawn; texts of
     the row and all settings of the spec are params, so that runs can be grouped. ``log10/``, ``phase/``
     and ``curve/`` hold what the runs table has not. NaN, infinity and unknown values are left out.
+    `colours` gives the run the colour of its technique in MLflow's charts.
     """
     row, spec = record.get("row", {}), record.get("spec", {})
     texts = {name: value for name, value in row.items() if not _is_number(value) and value not in (None, "")}
@@ -63,6 +69,8 @@ def run_values(record: Record) -> RunValues:
     known = {**spec, **row, "trial_id": record["trial_id"], "status": record["status"]}
     known.setdefault("sweep", record.get("sweep"))
     tags = {name: str(known[name]) for name in TAG_COLUMNS if known.get(name) not in (None, "")}
+    colour = (colours or {}).get(tags.get("technique", ""))
+    drawn_in = {COLOUR_TAG: colour} if colour else {}
     environment = {f"environment.{name}": str(value) for name, value in _flat(record.get("environment", {})).items()}
     return RunValues(
         name=_run_name(known),
@@ -75,7 +83,8 @@ def run_values(record: Record) -> RunValues:
             safe_name(name): value[:LONGEST_TAG]
             for name, value in {**environment, **tags, "kind": "trial", "record": digest(record)}.items()
         }
-        | _columns_tag(row),
+        | _columns_tag(row)
+        | drawn_in,
     )
 
 

@@ -68,12 +68,14 @@ class Tracker:
         folder: Path,
         tags: Mapping[str, str],
         datasets: Mapping[str, Mapping[str, Any]],
+        colours: Mapping[str, str],
     ):
         self.uri = uri
         self.experiment = experiment
         self._artifact_root = artifact_root
         self._tags = dict(tags)
         self._datasets = dict(datasets)
+        self._colours = dict(colours)
         self._log = DeliveryLog(folder, uri, experiment)
         self._store: MlflowStore | None = None
         self._lock = threading.Lock()
@@ -97,6 +99,7 @@ class Tracker:
         description: str = "",
         tags: Mapping[str, str] | None = None,
         datasets: Mapping[str, Mapping[str, Any]] | None = None,
+        colours: Mapping[str, str] | None = None,
     ) -> Tracker:
         """Name where records go; no connection is made yet.
 
@@ -109,6 +112,7 @@ class Tracker:
             description: Shown at the head of the experiment.
             tags: Further tags of the experiment.
             datasets: Facts of data sets by name, see `cluster.dataset_inputs`; each is an input of its trials' runs.
+            colours: Colour of each technique in MLflow's charts, such as ``#0072B2``; MLflow's choice for the others.
 
         Raises:
             ValueError: If the address is of no kind that is written to.
@@ -119,7 +123,7 @@ class Tracker:
         if artifact_root is None and uri.startswith(SQLITE_PREFIX):
             artifact_root = (folder / "mlflow-artifacts").as_uri()
         notes = {DESCRIPTION_TAG: description} if description else {}
-        return cls(uri, experiment, artifact_root, folder, {**notes, **(tags or {})}, datasets or {})
+        return cls(uri, experiment, artifact_root, folder, {**notes, **(tags or {})}, datasets or {}, colours or {})
 
     def start(self) -> None:
         """Begin to deliver in a thread."""
@@ -271,7 +275,7 @@ class Tracker:
                 with self._lock:
                     store = self._connected()
                     self._tried.add(trial_id)
-                    run_id = store.put(run_values(record), tried_before=tried_before)
+                    run_id = store.put(run_values(record, self._colours), tried_before=tried_before)
             except failures() as error:
                 return self._failed(record, error)
             self._log.add(trial_id, Delivery(digest(record), run_id))

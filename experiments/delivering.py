@@ -20,6 +20,7 @@ ARTIFACTS_NAME = "mlartifacts"
 def open_tracker(sweep: SweepSpec, results_folder: Path, tracking_uri: str | None) -> Tracker:
     """Name where the sweep's runs go: what the command line or the sweep file says, else a SQLite file."""
     from cluster.tracking import Tracker
+    from experiments.mlflow_view import VIEW_TAG, ready_view, technique_colours
 
     results = results_folder.absolute()
     uri = tracking_uri or sweep.tracking.uri
@@ -29,8 +30,9 @@ def open_tracker(sweep: SweepSpec, results_folder: Path, tracking_uri: str | Non
         folder=results / sweep.name,
         artifact_root=None if uri else (results / ARTIFACTS_NAME).as_uri(),
         description=sweep.description,
-        tags={"sweep": sweep.name},
+        tags={"sweep": sweep.name, VIEW_TAG: ready_view(sweep.fit.error)},
         datasets=read_facts(results / sweep.name),
+        colours=technique_colours(trial.technique for trial in sweep.trials()),
     )
 
 

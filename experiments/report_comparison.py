@@ -23,8 +23,9 @@ COLUMNS = (
 PICTURES = (
     ("gains", "Gains of the techniques", "What the baseline needs for the same error, over what the technique needs: "
      "right of 1 the technique is cheaper. Bars: intervals from resampling the same cells in both."),
-    ("lifetime_cost", "Cost over a lifetime", "Training and uses together, at equal error, with bands; where the lines "
-     "cross the technique begins, or ceases, to pay."),
+    ("lifetime_cost", "Cost over a lifetime", "Training and uses together, at equal error. Each number of uses has "
+     "frontiers and a bar (interval) of its own; where too few resamples found an optimum there is none, the line "
+     "broken. Where the lines cross, the technique begins, or ceases, to pay."),
 )  # fmt: skip
 
 

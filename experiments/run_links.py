@@ -37,10 +37,17 @@ def run_address(uri: str, run_id: str) -> str:
 def experiment_links(store: Path, port: int) -> dict[str, str]:
     """Address of the runs of each of our experiments in a SQLite store that is served on this machine.
 
-    The address asks for MLflow's view of training runs; by itself it opens the one for language models.
+    The address asks for MLflow's view of training runs; by itself it opens the one for language models. Where the
+    experiment has a view of ours it opens on its charts.
     """
+    from experiments.mlflow_view import VIEW, VIEW_TAG
+
     query = "select name, experiment_id from experiments where lifecycle_stage = 'active' and name != 'Default'"
     with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True)) as connection:
         found = connection.execute(f"{query} order by name").fetchall()
-    base = f"http://127.0.0.1:{port}/#/experiments"
-    return {str(name): f"{base}/{number}/runs?workflowType=machine_learning" for name, number in found}
+        tagged = connection.execute("select experiment_id from experiment_tags where key = ?", [VIEW_TAG]).fetchall()
+    base, charts = f"http://127.0.0.1:{port}/#/experiments", f"&compareRunsMode=CHART&viewStateShareKey={VIEW}"
+    return {
+        str(name): f"{base}/{number}/runs?workflowType=machine_learning{charts if (number,) in tagged else ''}"
+        for name, number in found
+    }

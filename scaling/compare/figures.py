@@ -27,6 +27,8 @@ PANEL_INCHES = (3.4, 1.0)
 # Least room beside the intervals, as a factor, so that 1 and its margin are always there.
 LEAST_REACH = 1.15
 MOST_TICKS = 5
+# Factor by which the bars of the two arms stand beside the number of uses that they are of.
+BESIDE = 1.06
 MOST_FINE_TICKS = 7
 FINE_TICKS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.6, 1.8, 2.0)
 # Full, hollow and dashed read in grey as well.
@@ -110,6 +112,9 @@ def gains_table(comparison: Comparison) -> pd.DataFrame:
 def plot_lifetime(axes: Axes, found: BreakEven) -> Axes:
     """Draw what a technique and the baseline cost over a lifetime, at equal error, against the number of uses.
 
+    Every number of uses has frontiers and resamples of its own, so that each has its own bar: a band between them would
+    show what nobody computed. Where too few resamples found an optimum there is no bar, and the line is broken.
+
     Args:
         axes: Where to draw; both become logarithmic.
         found: With a curve; without one its reason is written.
@@ -123,14 +128,8 @@ def plot_lifetime(axes: Axes, found: BreakEven) -> Axes:
     axes.set_xscale("log")
     axes.set_yscale("log")
     curve = found.curve
-    for arm, name, colour, dashes in (
-        ("baseline", found.baseline, PALETTE[0], (4, 2)), ("technique", found.technique, PALETTE[1], (1, 0)),
-    ):  # fmt: skip
-        known = curve[np.isfinite(curve[arm])]
-        axes.fill_between(
-            known["uses"], known[f"{arm}_low"], known[f"{arm}_high"], color=colour, alpha=0.18, linewidth=0
-        )
-        axes.plot(known["uses"], known[arm], color=colour, lw=1.6, dashes=dashes, label=name)
+    _draw_arm(axes, curve, "baseline", label=found.baseline, color=PALETTE[0], linestyle=(0, (4, 2)), zorder=2)
+    _draw_arm(axes, curve, "technique", label=found.technique, color=PALETTE[1], linestyle="-", zorder=3)
     _draw_break_even(axes, found)
     axes.set_xlabel("uses (inferences)")
     axes.set_ylabel(f"lifetime compute [FLOP] at error {found.at_error:.2g}", fontsize=8)
@@ -161,6 +160,30 @@ def lifetimes_table(comparison: Comparison) -> pd.DataFrame:
         if found.curve is not None
     ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["technique_name", "uses"])
+
+
+def _draw_arm(axes: Axes, curve: pd.DataFrame, arm: str, **look: Any) -> None:
+    """Estimates joined by a line, each with its bar; a bar without an upper end is an arrow."""
+    known = _with_gaps(curve[np.isfinite(curve[arm])])
+    # Side by side, not one on the other.
+    aside = BESIDE if arm == "technique" else 1 / BESIDE
+    uses, value = known["uses"] * aside, known[arm]
+    is_open = ~np.isfinite(known[f"{arm}_high"]) & np.isfinite(value)
+    above = (known[f"{arm}_high"] - value).where(~is_open, 0.6 * value)
+    axes.errorbar(
+        uses, value, yerr=[value - known[f"{arm}_low"], above], lolims=is_open.to_numpy(), lw=1.4, elinewidth=1.0,
+        marker="o", ms=2.4, **look,
+    )  # fmt: skip
+
+
+def _with_gaps(curve: pd.DataFrame) -> pd.DataFrame:
+    """The curve with an empty row wherever numbers of uses that were tried are missing, which breaks a line."""
+    steps = np.diff(np.log(curve["uses"].to_numpy(dtype=np.float64)))
+    if not steps.size:
+        return curve
+    gaps = np.flatnonzero(steps > 1.5 * steps.min())
+    empty = pd.DataFrame(np.nan, index=curve.index[gaps] + 0.5, columns=curve.columns)
+    return pd.concat([curve.reset_index(drop=True).set_axis(curve.index), empty]).sort_index()
 
 
 def _draw_break_even(axes: Axes, found: BreakEven) -> None:

@@ -18,6 +18,26 @@ def test_the_address_that_is_printed_shows_every_run(open_page, served):
 
 
 @pytest.mark.slow
+def test_the_charts_that_it_opens_on_show_the_error_against_every_cost_in_the_colours_of_the_techniques(
+    open_page, served
+):
+    """Without a click: all trials, one colour for each technique, black for the baseline; the list has our columns."""
+    page = open_page(served["ways"], width=1600)
+    page.get_by_text("test error against every cost").wait_for(timeout=60_000)
+    page.locator(".js-plotly-plot .point").nth(89).wait_for(state="attached", timeout=60_000)
+    colours = page.evaluate(
+        "[...document.querySelector('.js-plotly-plot').querySelectorAll('.point')]"
+        ".map((one) => getComputedStyle(one).fill)"
+    )
+
+    assert {"rgb(0, 0, 0)", "rgb(0, 114, 178)", "rgb(213, 94, 0)"} <= set(colours)
+    assert page.get_by_text("log10/inference_flops").count()
+    page.goto(served["ways"].replace("compareRunsMode=CHART", "compareRunsMode=TABLE"))
+    for column in ("technique", "width", "test_error", "train_flops"):
+        page.get_by_role("columnheader", name=column).first.wait_for(timeout=60_000)
+
+
+@pytest.mark.slow
 def test_the_report_among_the_artifacts_works_and_its_points_lead_to_their_runs(open_page, served, results):
     """Inside MLflow's frame the chart turns; from disk, the link of a point opens the run of that trial."""
     page = open_page(served["tiny"])

@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from experiments.machine import Machine
 from experiments.spec import TrialSpec
 from experiments.trial import run_trial
-from experiments.workbench import Machine
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]

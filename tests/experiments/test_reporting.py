@@ -13,6 +13,7 @@ from cluster.delivery_log import Delivery, DeliveryLog
 from experiments.background import background_of, training_curves
 from experiments.findings import headline
 from experiments.fitting import fit_runs
+from experiments.mlflow_view import VIEW_TAG
 from experiments.provenance import method, provenance_of, sweep_id
 from experiments.report_comparison import comparison_parts
 from experiments.reporting import techniques_view
@@ -128,12 +129,18 @@ def test_experiments_of_a_store_are_linked_where_they_are_served(tmp_path):
     """Ours, not MLflow's own nor those that were deleted."""
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
         connection.execute("create table experiments (experiment_id integer, name text, lifecycle_stage text)")
-        rows = [(0, "Default", "active"), (3, "ninthpower/digits", "active"), (4, "old", "deleted")]
+        connection.execute("create table experiment_tags (key text, value text, experiment_id integer)")
+        rows = [
+            (0, "Default", "active"), (3, "ninthpower/digits", "active"), (4, "old", "deleted"), (5, "mine", "active")
+        ]  # fmt: skip
         connection.executemany("insert into experiments values (?, ?, ?)", rows)
+        connection.execute("insert into experiment_tags values (?, '{}', 3)", [VIEW_TAG])
         connection.commit()
 
     assert experiment_links(tmp_path / "mlflow.db", 5001) == {
         "ninthpower/digits": "http://127.0.0.1:5001/#/experiments/3/runs?workflowType=machine_learning"
+        "&compareRunsMode=CHART&viewStateShareKey=techniques",
+        "mine": "http://127.0.0.1:5001/#/experiments/5/runs?workflowType=machine_learning",
     }
 
 

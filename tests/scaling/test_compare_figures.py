@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from scaling.compare import Arms, Setting, compare, draw_arms
+from scaling.compare import Arms, BreakEven, Payback, Setting, compare, draw_arms
 from scaling.compare.figures import draw_gains, draw_lifetimes, lifetimes_table, plot_gains, plot_lifetime
 
 matplotlib.use("Agg")
@@ -63,3 +63,24 @@ def test_figures_are_drawn_whole(found):
     for figure in (gains, lifetimes):
         figure.draw_without_rendering()
         assert all(math.isfinite(value) for axes in figure.axes for value in axes.get_xlim())
+
+
+def test_a_lifetime_has_a_bar_for_each_number_of_uses_and_breaks_where_none_was_fitted():
+    """Fifteen were tried and two gave nothing: two stretches of line; an interval without an upper end is an arrow."""
+    uses = np.delete(np.geomspace(10.0, 1e8, 15), [5, 6])
+    curve = pd.DataFrame({"uses": uses, "gain": 2.0, "gain_low": 1.5, "gain_high": 3.0})
+    for arm, factor in (("baseline", 2.0), ("technique", 1.0)):
+        value = factor * (1e9 + uses)
+        curve = curve.assign(**{arm: value, f"{arm}_low": 0.8 * value, f"{arm}_high": 1.3 * value})
+    curve.loc[3, "technique_high"] = np.inf
+    axes = plot_lifetime(Figure().add_subplot(), BreakEven("b", "a", Payback.FROM_FIRST, at_error=0.1, curve=curve))
+
+    for arm, drawn in zip(("baseline", "technique"), axes.containers, strict=True):
+        line, carets, (bars,) = drawn.lines
+        x, y = (np.asarray(values, dtype=float) for values in (line.get_xdata(), line.get_ydata()))
+        assert list(np.flatnonzero(np.isnan(y))) == [5]
+        assert np.max(np.abs(np.log(np.delete(x, 5) / uses))) < np.log(1.1)
+        ends = [one[:, 1] for one in bars.get_segments() if one.ndim == 2 and np.isfinite(one).all()]
+        assert len(ends) == len(uses)
+        assert ends[0] == pytest.approx([curve[f"{arm}_low"][0], curve[f"{arm}_high"][0]])
+        assert bool(carets) == (arm == "technique")
