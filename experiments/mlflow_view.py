@@ -20,8 +20,9 @@ VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 # The scatter charts, of the twins under log10/: MLflow's axes are linear. One of a cost that no run knows
 # stays empty.
 COSTS = ("train_flops", "energy_joules", "inference_flops", "inference_seconds", "n_params", "n_train")
-PARAMS = ("technique", "family", "width", "depth", "n_train", "seed")
-METRICS = ("test_error", "train_flops", "inference_flops", "energy_joules", "n_params")
+# Columns of the list, as many as a window of 1,600 pixels shows; MLflow puts them into the order of their names.
+PARAMS = ("technique", "width", "depth", "n_train")
+METRICS = ("test_error", "train_flops", "inference_flops")
 # Runs that a chart draws at most; MLflow's list brings a hundred at a time.
 MOST_RUNS = 1000
 _SECTION = "ninthpower"
