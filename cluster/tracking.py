@@ -294,6 +294,8 @@ class Tracker:
 
     def _drop_twins(self) -> None:
         with self._log.hold():
+            if not self._log.run_ids:
+                return
             try:
                 with self._lock:
                     moved = self._connected().drop_twins(self._log.run_ids)
