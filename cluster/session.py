@@ -129,10 +129,10 @@ class Session:
         nodes, demand = self.nodes, resources.demand()
         n_workers = sum(_n_that_fit(demand, node.resources) for node in nodes)
         if n_workers == 0 and self.n_workers_to_come(resources) == 0:
-            offers = [f"{node.host} has {in_words(node.resources)}" for node in nodes]
-            offers += [f"a new {kind.name} would have {in_words(kind.resources)}" for kind in self.to_come]
+            offers = [f"{node.host} has {resources_text(node.resources)}" for node in nodes]
+            offers += [f"a new {kind.name} would have {resources_text(kind.resources)}" for kind in self.to_come]
             raise ValueError(
-                f"a trial asks for {in_words(demand)}, which no machine of the cluster can give"
+                f"a trial asks for {resources_text(demand)}, which no machine of the cluster can give"
                 f" ({'; '.join(offers)}); lower the resources per trial or add a larger machine"
             )
         return n_workers
@@ -276,7 +276,7 @@ def _n_that_fit(demand: Mapping[str, float], offer: Mapping[str, float]) -> int:
     return min(math.floor(offer.get(name, 0.0) / amount + 1e-6) for name, amount in demand.items())
 
 
-def in_words(resources: Mapping[str, float]) -> str:
+def resources_text(resources: Mapping[str, float]) -> str:
     """Say what a machine offers or a trial asks for, without what Ray adds for itself."""
     shown = {
         name: amount

@@ -233,10 +233,10 @@ def _cluster(address: str) -> str:
         jobs = Jobs(address).all()
         running = sum(not job.has_ended for job in jobs)
         return f"the job server at {address} answers; {running} of {len(jobs)} jobs have not ended"
-    from cluster.session import connect, in_words
+    from cluster.session import connect, resources_text
 
     with connect(address) as session:
-        machines = "; ".join(f"{node.host} with {in_words(node.resources)}" for node in session.nodes)
+        machines = "; ".join(f"{node.host} with {resources_text(node.resources)}" for node in session.nodes)
         to_come = ", ".join(f"{kind.most} x {kind.name}" for kind in session.to_come)
         return f"the cluster at {address} has {machines}" + (f"; it may start {to_come}" if to_come else "")
 

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from experiments.sweep import FitSpec
-from experiments.wording import agree
 from scaling.bootstrap import Intervals
 from scaling.columns import label
-from scaling.fit import counted
 from scaling.holdout import Backtest
+from scaling.words import agree, counted
 
 RATES = frozenset({"test_error", "validation_error", "shift_error"})
 FRONTIER_COLUMNS = (

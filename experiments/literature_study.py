@@ -14,7 +14,6 @@ import pandas as pd
 from experiments.answer import Answer
 from scaling import bootstrap
 from scaling.bootstrap import Intervals
-from scaling.fit import counted
 from scaling.literature import published_results, read_published, regress_benchmark
 from scaling.literature.regression import FORMS, MEASURES, Measure, Regression, benchmarks, log_axes, rows_of
 from scaling.literature.robustness import (
@@ -28,6 +27,7 @@ from scaling.literature.robustness import (
 )
 from scaling.progress import Progress, silent
 from scaling.tracked import RunsSource
+from scaling.words import counted
 
 SOURCES = ("published", "torchvision")
 LAWS = ("power", "saturating", "exponential")

@@ -86,7 +86,7 @@ def baseline(
     Example: ninthpower baseline results/nights/20260101-020000/nightly --out baselines/nightly.json
     """
     from experiments.baseline import make_baseline
-    from scaling.fit import counted
+    from scaling.words import counted
 
     found = make_baseline(results, out)
     typer.echo(f"{out}: {counted(len(found.trials), 'trial')} of {found.sweep}, {out.stat().st_size / 1024:.0f} KiB")
@@ -118,7 +118,7 @@ def reproduce(
     """
     from experiments.reproducing import compare_results
     from experiments.reproducing import reproduce as run_again
-    from scaling.fit import counted
+    from scaling.words import counted
 
     if against is not None:
         if trials is not None or threads is not None:

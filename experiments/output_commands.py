@@ -37,7 +37,7 @@ def init(
     Example: ninthpower init mine.yaml --data /data/flowers --family convnext
     """
     from experiments.initialising import Wish, write_sweep_file
-    from scaling.fit import counted
+    from scaling.words import counted
 
     info = write_sweep_file(Wish(data, dataset, family), out, replace=force)
     shape = " x ".join(map(str, info.shape))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.wording import bytes_text, count_text, energy_text, flops_text, seconds_text
-from scaling.fit import counted
+from scaling.words import counted
 
 if TYPE_CHECKING:
     from experiments.plan import PlanLine

@@ -16,7 +16,7 @@ import yaml
 from cluster.records import Record
 from experiments.sweep import FitSpec, SweepSpec
 from scaling.columns import label
-from scaling.fit import counted
+from scaling.words import counted
 
 
 def provenance_of(sweep: SweepSpec, records: Sequence[Record]) -> dict[str, str]:

@@ -18,9 +18,9 @@ from experiments.sweep import FitSpec
 from scaling import bootstrap, figures
 from scaling.bootstrap import Intervals
 from scaling.columns import label
-from scaling.fit import counted
 from scaling.holdout import Backtest
 from scaling.report import Report, ReportChart, ReportFigure, ReportTable, write_report
+from scaling.words import counted
 
 FIGURE_INCHES = (7.2, 4.6)
 SQUARE_INCHES = (5.6, 5.0)

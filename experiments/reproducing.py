@@ -12,7 +12,7 @@ from typing import Any
 from cluster.records import Record
 from experiments.results import read_results
 from experiments.sweep import SweepSpec
-from scaling.fit import counted
+from scaling.words import counted
 
 # What a clock, a meter or the machine itself says: never the same twice, and no claim of a trial.
 CLOCK_WORDS = ("seconds", "joules", "carbon", "utilisation", "hardware_burden", "peak_memory")

@@ -21,12 +21,12 @@ from experiments.tracked_results import read_tracked_results, tracked_name
 from scaling import backtest, bootstrap, pareto_front, read_runs
 from scaling.bootstrap import Intervals
 from scaling.export import write_json, write_runs
-from scaling.fit import counted
 from scaling.holdout import Backtest
 from scaling.progress import Progress, silent
 from scaling.runs import from_rows
 from scaling.selection import choose_on_validation
 from scaling.tracked import RunsSource, TrackedRuns
+from scaling.words import counted
 
 # What to do where a folder of results is not one's own.
 OUT_REMEDY = "give --out and a folder that you may write to"

@@ -33,11 +33,6 @@ def count_text(count: float) -> str:
     return f"{count:.0f}"
 
 
-def agree(number: int, one: str, many: str) -> str:
-    """The verb of so many things: 1 is, 2 are."""
-    return one if number == 1 else many
-
-
 def bytes_text(n_bytes: float) -> str:
     """``812 MiB`` or ``3.4 GiB``."""
     return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.0f} MiB"

@@ -16,12 +16,13 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from scaling.estimate import Optimum
-from scaling.fit import Fit, counted, fit_points, input_label, points_of
+from scaling.fit import Fit, fit_points, input_label, points_of
 from scaling.interval import METHODS, Interval, Method, interval_bounds
 from scaling.laws import get_law
 from scaling.laws.base import Array, Law
 from scaling.points import Points, frontier_points
 from scaling.resample import cluster_counts, front_counts, leave_one_out_counts, refit, sigma_of
+from scaling.words import counted
 
 # Residuals drawn for each resampled curve: enough that the band's edge is not the draw's own noise.
 RESIDUALS_PER_CURVE = 8

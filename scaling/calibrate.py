@@ -12,12 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling.bootstrap import Intervals, bootstrap, named_values
-from scaling.fit import Fit, counted, fit
+from scaling.fit import Fit, fit
 from scaling.interval import interval_bounds
 from scaling.laws import get_law
 from scaling.laws.base import Array, Law
 from scaling.points import COUNTED_ON_TEST, ROLE_COLUMNS, test_sizes, usable_runs
 from scaling.progress import Progress, silent
+from scaling.words import counted
 
 LEVELS = (0.5, 0.8, 0.95)
 BEYOND = "error one decade beyond"

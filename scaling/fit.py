@@ -22,6 +22,7 @@ from scaling.notebook import facts_html
 from scaling.points import ROLE_COLUMNS, Points, frontier_points, read_points
 from scaling.status import FitStatus
 from scaling.verdict import judge
+from scaling.words import counted
 
 
 @dataclass(frozen=True, repr=False)
@@ -283,11 +284,6 @@ def _count_distinct(x: Array) -> int:
     """How many distinct inputs there are; numpy's own way along an axis takes ten times longer."""
     ordered = x[:, np.lexsort(x)]
     return int((ordered[:, 1:] != ordered[:, :-1]).any(axis=0).sum()) + min(x.shape[1], 1)
-
-
-def counted(number: int, noun: str, several: str = "") -> str:
-    """A number of things, in words: 1 cell, 2 cells; `several` where an s does not do."""
-    return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
 
 
 def finite(value: float | None) -> float | None:

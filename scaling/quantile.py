@@ -10,10 +10,10 @@ import pandas as pd
 from scipy.optimize import linprog
 from scipy.sparse import csr_matrix, eye, hstack
 
-from scaling.fit import counted
 from scaling.laws import POWER
 from scaling.notebook import paragraph_html
 from scaling.points import read_points
+from scaling.words import counted
 
 
 @dataclass(frozen=True, repr=False)

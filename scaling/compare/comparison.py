@@ -17,8 +17,9 @@ from scaling.compare.sentence import break_even_sentence, break_even_text, cost_
 from scaling.compare.setting import Setting, check_setting
 from scaling.compare.tables import break_even_row, budget_rows, gain_cell, gain_row
 from scaling.compare.techniques import check_techniques, read_techniques
-from scaling.fit import counted, finite
+from scaling.fit import finite
 from scaling.progress import Progress, silent
+from scaling.words import counted
 
 COMPARISON_VERSION = 1
 # Columns of a table that are a cost by themselves, most asked for first.

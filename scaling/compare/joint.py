@@ -10,12 +10,13 @@ import numpy as np
 from scaling.bootstrap import MOST_FAILED, SPARE_CLUSTERS
 from scaling.compare.laws import BEND, SHIFT, JointLaw
 from scaling.estimate import Optimum
-from scaling.fit import Fit, counted, fit_points
+from scaling.fit import Fit, fit_points
 from scaling.interval import Interval, Method, interval_bounds
 from scaling.laws.base import Array
 from scaling.points import Points
 from scaling.resample import cluster_counts, leave_one_out_counts, refit, sigma_of
 from scaling.status import FitStatus
+from scaling.words import counted
 
 AUTOMATIC = "automatic"
 _METHOD: Method = "bca"

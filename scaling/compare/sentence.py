@@ -9,7 +9,7 @@ from scaling.compare.break_even import BreakEven, Payback
 from scaling.compare.gain import Bending, Estimate, Gain, Verdict
 from scaling.compare.laws import LARGEST_STATED_GAIN
 from scaling.compare.needed import CHANCE, MOST_SEEDS
-from scaling.fit import counted
+from scaling.words import counted
 
 # Decades beyond the runs from which a crossing is no longer worth a word.
 FARTHEST_CROSSING = 1.0

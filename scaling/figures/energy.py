@@ -8,7 +8,7 @@ from matplotlib import colors
 from matplotlib.axes import Axes
 
 from scaling.figures.style import MOST_VECTOR_MARKS, log_axis, mark_size, percent_bar, say_instead
-from scaling.fit import counted
+from scaling.words import counted
 
 # Lines of equal efficiency are this far apart, in decades.
 EFFICIENCY_STEP = 1
