@@ -169,7 +169,7 @@ def _backtest(found: Found) -> list[_Drawing]:
     return [_Drawing(
         "backtest", "Predicted against measured",
         "Each law fitted to the cheaper runs only and asked for the dearer ones; on the dashed line it was right. "
-        f"Bars: {tested.level:.0%} prediction bands.",
+        f"Bars: {tested.level:.0%} prediction bands. Hollow marks with an arrow, and arrowheads: beyond the picture.",
         figures.backtest_table(tested), lambda axes: figures.plot_backtest(axes, tested, error=found.settings.error),
         SQUARE_INCHES,
     )]  # fmt: skip

@@ -25,6 +25,7 @@ from scaling import backtest, bootstrap, figures, pareto_front
 from scaling.calibrate import Calibration
 from scaling.compare import Setting, compare
 from scaling.compare.figures import draw_gains, draw_lifetimes
+from scaling.holdout import Backtest
 
 matplotlib.use("Agg")
 
@@ -132,6 +133,33 @@ def held_back(n_trials, n_techniques):
     return one(figures.plot_backtest, found, inches=(5.6, 5.0))
 
 
+def held_back_of_twelve(noise):
+    """Four laws on twelve cells of one seed: with much noise their bands are enormous and one leaves the picture."""
+    number = np.arange(12)
+    cost = np.geomspace(1e7, 1e10, 12)
+    runs = pd.DataFrame({"train_flops": cost, "test_error": 0.03 + 90 * cost**-0.33 * np.exp(noise * wave(number, 1))})
+    found = backtest(runs, ["power", "saturating", "exponential", "m4"], frontier=True, n_resamples=50)
+    return one(figures.plot_backtest, found, inches=(5.6, 5.0))
+
+
+def far_off():
+    """Two laws right, one wrong by orders of magnitude both ways, and one that predicts nothing at some runs."""
+    measured = np.geomspace(0.2, 0.04, 6)
+    rows = [
+        {"law": law, "fitted_up_to": 1e9, "error": error, "predicted": error * factor, "low": error * factor / wide,
+         "high": min(error * factor * wide, 1.0)}
+        for law, factors, wide in (
+            ("power", [1.05] * 6, 1.1), ("saturating", [0.9] * 6, 30.0), ("m4", [1e-6, 1, 40, 9, 1e-3, 1e-12], 1e3),
+            ("exponential", [1.2, 1.3, 1.5, 1.8, np.nan, np.nan], 1.3),
+        )
+        for error, factor in zip(measured, factors, strict=True)
+    ]  # fmt: skip
+    laws = ["power", "saturating", "exponential", "m4"]
+    scores = pd.DataFrame({"law": laws, "rmse_log": [0.05, 0.1, np.nan, 12.0], "inside": [1.0, 1.0, 0.5, 0.3]})
+    found = Backtest(pd.DataFrame(rows), scores, pd.DataFrame(), "power", 0.95)
+    return one(figures.plot_backtest, found, inches=(5.6, 5.0))
+
+
 @cache
 def compared(n_trials):
     """Eleven techniques against the baseline."""
@@ -172,6 +200,9 @@ PICTURES = {
     "fan-refused": lambda: one(figures.plot_fan, fitted(table(12), "saturating")),
     "backtest-120-trials": lambda: held_back(120, 12),
     "backtest-12-trials": lambda: held_back(12, 1),
+    "backtest-12-cells": lambda: held_back_of_twelve(0.05),
+    "backtest-12-noisy-cells": lambda: held_back_of_twelve(0.4),
+    "backtest-far-off": far_off,
     "isoflop-5000-trials": lambda: surface(5000, "isoflop"),
     "isoflop-refused": lambda: surface(12, "isoflop"),
     "split-5000-trials": lambda: surface(5000, "split"),

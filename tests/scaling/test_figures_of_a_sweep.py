@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 
 from scaling import backtest, bootstrap, draw_runs, figures, pareto_front
 from scaling.calibrate import Calibration
+from scaling.holdout import Backtest
 
 matplotlib.use("Agg")
 
@@ -120,9 +121,37 @@ def test_the_backtest_draws_the_middle_cut_around_the_diagonal(runs):
     marks = next(line for line in axes.lines if line.get_label().startswith("power"))
     low, high = axes.get_ylim()
 
-    assert marks.get_ydata() == pytest.approx(part["predicted"].clip(low, high).to_numpy())
-    assert marks.get_xdata() == pytest.approx(part["error"].to_numpy(), rel=0.01)
-    assert axes.get_xlim() == axes.get_ylim()
+    assert marks.get_ydata() == pytest.approx(part["predicted"].to_numpy())
+    assert marks.get_xdata() == pytest.approx(part["error"].to_numpy(), rel=0.05)
+    assert low <= part["predicted"].min() <= part["predicted"].max() <= high
+    diagonal = axes.lines[0]
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata())
+
+
+def test_a_prediction_far_off_is_an_arrow_with_its_number_and_leaves_the_others_apart():
+    """The picture ends at a factor of 4; a band that goes on has an arrowhead at the edge, and the legend counts."""
+    measured = np.geomspace(0.05, 0.2, 4)
+    rows = [
+        {"law": law, "fitted_up_to": 1e9, "error": error, "predicted": error * factor, "low": error * factor / wide,
+         "high": error * factor * wide}
+        for law, factors, wide in (("power", [1.1] * 4, 1.2), ("m4", [1e-9, 1.0, 1.0, np.nan], 100.0))
+        for error, factor in zip(measured, factors, strict=True)
+    ]  # fmt: skip
+    scores = pd.DataFrame({"law": ["power", "m4"], "rmse_log": [0.1, 9.0], "inside": [1.0, 0.5]})
+    axes = draw(figures.plot_backtest, Backtest(pd.DataFrame(rows), scores, pd.DataFrame(), "power", 0.95))
+    low, high = axes.get_ylim()
+    words = [text.get_text() for text in axes.get_legend().get_texts()]
+    drawn = {line.get_label().split(":")[0]: len(line.get_ydata()) for line in axes.lines}
+
+    assert low == pytest.approx(0.05 / 4)
+    assert high < 4 * 0.2
+    assert (drawn["power"], drawn["m4"]) == (4, 2)
+    assert "5e-09%" in {text.get_text() for text in axes.texts}
+    assert "1 below the picture, down to 5e-09%; 1 without a prediction" in words[1]
+    assert "off by a factor 8.1e+03" in words[1]
+    assert "arrows: beyond the picture" in axes.get_legend().get_title().get_text()
+    heads = [line for line in axes.lines if line.get_marker() in "v^" and len(line.get_ydata())]
+    assert {float(value) for line in heads for value in line.get_ydata()} == {low, high}
 
 
 def test_the_frontier_of_each_technique_is_that_of_its_own_runs(runs):
@@ -202,7 +231,7 @@ def test_a_figure_without_anything_to_draw_says_why(runs):
     refused = bootstrap(runs.iloc[:6], law="saturating", frontier=True, n_resamples=100)
     untested = backtest(runs.iloc[:6], ["power"], n_resamples=0)
     for plot, argument, words in (
-        (figures.plot_energy, nothing, "the energy of all 75 trials is unknown"),
+        (figures.plot_energy, nothing, "the energy is unknown (75 trials)"),
         (figures.plot_fan, refused, refused.fit.reason),
         (figures.plot_backtest, untested, "too few budgets"),
         (figures.plot_training_curves, pd.DataFrame(), "no trial kept its training curve"),

@@ -240,10 +240,10 @@ def test_frontier_of_a_surface_is_refused():
 
 
 def test_missing_column_is_named():
-    """The message gives what there is."""
+    """The message gives what there is, and the remedy."""
     with pytest.raises(ValueError, match=r"no column 'energy_joules'; it has .*train_flops"):
         fit(sweep(), "power", cost="energy_joules")
-    with pytest.raises(ValueError, match=r"it has train_flops, test_error$"):
+    with pytest.raises(ValueError, match=r"it has train_flops, test_error; name the one to take with --cost"):
         fit(sweep()[["train_flops", "test_error"]], "power", cost="energy_joules")
 
 
