@@ -124,10 +124,7 @@ def print_comparison(found: Compared, console: Console) -> None:
         f"gain over {comparison.baseline} in {comparison.setting.error}, {level} intervals",
         console,
     )
-    console.print(
-        f"A gain of 2 means that {comparison.baseline} needs twice the cost for the same error. "
-        f"? these runs cannot tell; = no difference beyond {comparison.setting.margin:.0%}; – no number, see why below."
-    )
+    console.print(comparison.marks)
     if comparison.setting.budgets:
         print_frame(comparison.budgets_table, f"gain at the budgets asked for, {level} intervals", console)
     for sentence in comparison.sentences:

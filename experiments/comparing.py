@@ -14,6 +14,7 @@ from experiments.results import OUT_REMEDY, read_results, source_name
 from scaling.compare import Charges, Comparison, Setting, compare
 from scaling.export import check_writable, write_json
 from scaling.progress import Progress, silent
+from scaling.reading import NOTES
 from scaling.runs import check_runs
 from scaling.tracked import RunsSource, TrackedRuns
 
@@ -113,6 +114,7 @@ def read_all(paths: Sequence[RunsSource]) -> tuple[pd.DataFrame, str, str | None
         )
         sweeps.append(sweep)
     together = pd.concat(parts, ignore_index=True)
+    together.attrs = {NOTES: tuple(dict.fromkeys(note for part in parts for note in part.attrs.get(NOTES, ())))}
     repeated = together.loc[together["trial_id"].duplicated(), "trial_id"]
     if len(repeated):
         where = [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 from rich.console import Console
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from scaling.calibrate import Calibration
 
 FRONTIER_ROWS = 20
+# Longer cells of several words are sentences, and may be broken over lines.
+LONGEST_UNBROKEN = 34
 
 
 def print_plan(plan: SweepPlan, console: Console) -> None:
@@ -92,17 +96,57 @@ def print_calibration(found: Calibration, console: Console) -> None:
 
 
 def print_frame(frame: pd.DataFrame, title: str, console: Console, *, limit: int | None = None) -> None:
-    """Print a table; rows beyond `limit` are counted."""
-    table = Table(title=title, title_justify="left")
-    for name in frame.columns:
-        table.add_column(
-            str(name), justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left", overflow="fold"
-        )
-    for row in frame.head(limit or len(frame)).itertuples(index=False, name=None):
-        table.add_row(*map(_cell, row))
-    console.print(table)
+    """Print a table; rows beyond `limit` are counted.
+
+    Cells are not broken over lines unless they are sentences, so that an id can be copied: columns for which the
+    terminal is too narrow follow in further tables, which begin with the first column again.
+    """
+    shown = frame.head(limit or len(frame))
+    columns = [_column(shown, place) for place in range(frame.shape[1])]
+    for number, block in enumerate(_blocks(columns, console.width)):
+        table = Table(title=title if number == 0 else f"{title}, continued", title_justify="left")
+        for column in block:
+            table.add_column(column.header, justify=column.justify, no_wrap=not column.is_prose, overflow="fold")
+        for cells in zip(*(column.cells for column in block), strict=True):
+            table.add_row(*cells)
+        console.print(table)
     if limit is not None and len(frame) > limit:
         console.print(f"... and {counted(len(frame) - limit, 'more row')}")
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column as it is printed, and the width that it needs."""
+
+    header: str
+    cells: list[str]
+    justify: Literal["left", "right"]
+    is_prose: bool
+    width: int
+
+
+def _column(frame: pd.DataFrame, place: int) -> _Column:
+    values = frame.iloc[:, place]
+    cells = [_cell(value) for value in values.tolist()]
+    is_prose = any(len(cell) > LONGEST_UNBROKEN and " " in cell for cell in cells)
+    width = max((LONGEST_UNBROKEN if is_prose and " " in cell else len(cell) for cell in cells), default=0)
+    # A header of several words stands on several lines rather than widen its column.
+    words = max(map(len, str(frame.columns[place]).split()), default=0)
+    header = textwrap.fill(str(frame.columns[place]), max(width, words, 1), break_on_hyphens=False)
+    justify: Literal["left", "right"] = "right" if pd.api.types.is_numeric_dtype(values) else "left"
+    return _Column(header, cells, justify, is_prose, max(width, words))
+
+
+def _blocks(columns: list[_Column], room: int) -> list[list[_Column]]:
+    """Columns table by table, as many in each as there is room for, the first column in all."""
+    blocks: list[list[_Column]] = []
+    for column in columns[1:]:
+        # A line beside every column and a blank on either side of its cells.
+        needed = sum(one.width + 3 for one in (*blocks[-1], column)) + 1 if blocks else room + 1
+        if needed > room:
+            blocks.append([columns[0]])
+        blocks[-1].append(column)
+    return blocks or [columns]
 
 
 def _cell(value: Any) -> str:

@@ -111,10 +111,7 @@ def _drawings(found: Found, curves: pd.DataFrame) -> list[_Drawing]:
 
 def _against_cost(found: Found) -> _Drawing:
     settings, names = found.settings, {"cost": found.settings.cost, "error": found.settings.error}
-    n_zero = int((found.runs[settings.error] == 0).sum())
-    zeros = (
-        f" {counted(n_zero, 'trial')} without a single error: drawn as triangles at half an example." if n_zero else ""
-    )
+    zeros = _zeros_sentence(found.runs, settings.error)
     return _Drawing(
         "error_against_cost",
         f"{label(settings.error).capitalize()} against {label(settings.cost)}",
@@ -122,6 +119,21 @@ def _against_cost(found: Found) -> _Drawing:
         f"{settings.level:.0%} bands from resampling whole cells. Dashed: the slopes of exponents 4 and 9.{zeros}",
         figures.error_against_cost_table(found.runs, found.front, found.fits, **names),
         lambda axes: figures.plot_error_against_cost(axes, found.runs, found.front, found.fits, **names),
+    )
+
+
+def _zeros_sentence(runs: pd.DataFrame, error: str) -> str:
+    """Where trials without a single error stand in the picture; empty where there are none."""
+    zeros = runs[runs[error] == 0]
+    n_test = zeros["n_test"] if "n_test" in zeros.columns else pd.Series(np.nan, index=zeros.index)
+    places = {
+        "half an example": int(n_test.notna().sum()),
+        "half the least other error, as their test sets have no known size": int(n_test.isna().sum()),
+    }
+    return "".join(
+        f" {counted(number, 'trial')} without a single error: drawn as triangles at {place}."
+        for place, number in places.items()
+        if number
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from experiments.spec import Strict, TrialSpec
 
@@ -80,6 +80,13 @@ class FitSpec(Strict):
     laws: tuple[str, ...] = Field(("power", "saturating"), min_length=1, description="laws fitted side by side")
     resamples: int = Field(1000, ge=100, description="bootstrap resamples of whole cells")
     level: float = Field(0.95, gt=0, lt=1, description="level of the intervals")
+
+    @field_validator("error")
+    @classmethod
+    def _error_is_not_its_own_cost(cls, error: str, info: ValidationInfo) -> str:
+        if error == info.data.get("cost"):
+            raise ValueError("that is the cost too; name another column for one of the two")
+        return error
 
 
 class SweepSpec(Strict):

@@ -56,7 +56,8 @@ def _told_apart(table: Columns, codes: Labels, cost: str) -> tuple[Labels, str]:
     n_repeats = codes.size - _n_distinct(codes)
     note = (
         f"{n_repeats} of {codes.size} runs repeat the {cost} of another, and no seeds tell them apart: each counts as "
-        "a cell of its own; number repeats in a column `seed`, and keep each run once"
+        "a cell of its own, and a frontier keeps the luckiest; number repeats in a column `seed`, and keep each run "
+        "once"
     )
     return np.arange(codes.size, dtype=np.int64), note if n_repeats else ""
 

@@ -48,6 +48,9 @@ def write_json(content: Mapping[str, Any], path: Path) -> Path:
 
 def write_runs(table: pd.DataFrame, folder: Path) -> list[Path]:
     """Write a runs table as ``runs.parquet`` and ``runs.csv``; return the paths."""
+    # What was mended as it was read is mended in what is written; parquet would keep the note of it.
+    table = table.copy(deep=False)
+    table.attrs = {}
     return [
         _replace(folder / "runs.parquet", lambda temporary: table.to_parquet(temporary, index=False)),
         _replace(folder / "runs.csv", lambda temporary: table.to_csv(temporary, index=False)),

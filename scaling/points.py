@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from scaling.clusters import Columns, cluster_labels, labels_and_note
 from scaling.columns import CELL_SETTINGS, column
 from scaling.laws.base import Array, Law
 from scaling.pareto import pareto_positions
+from scaling.reading import NOTES, number_hint
 from scaling.runs import check_runs, checked_columns
+from scaling.words import agree, counted
 
 # The column each input of a law is read from unless the caller names another.
 ROLE_COLUMNS: Mapping[str, str] = {
@@ -30,6 +33,8 @@ ROLE_COLUMNS: Mapping[str, str] = {
 }
 # Errors counted on the test set, so that its size says how far chance alone moves them.
 COUNTED_ON_TEST = ("test_error", "shift_error")
+# An error whose ranks rise with the cost's at least as clearly as this is perhaps an accuracy.
+RISING = 0.5
 # What a fit reads besides its inputs, the error and the settings of the cells, where a table has it.
 LABELS = ("trial_id", "cell", "seed", "status", "reason", "n_test", "n_shift_test", "n_params")
 
@@ -97,7 +102,9 @@ def read_points(
     Runs that did not finish, or lack an input or the error, are left out with a reason. An error of
     exactly 0 on a known number of test examples enters as half an example (the logarithm of a count
     of 0 has no value; half is the median-unbiased choice of Haldane and Anscombe) with the wide
-    standard deviation that goes with it; where the number is unknown the run is left out with that reason.
+    standard deviation that goes with it. Where the number is unknown nothing says how small the error is: averaged with
+    other seeds of its cell it counts as the 0 that was measured, for to leave it out would make the cell worse than it
+    is; alone, or where the whole cell is 0, it is left out with that reason. A note counts both.
 
     Args:
         runs: The runs table.
@@ -108,9 +115,11 @@ def read_points(
         cluster: Column whose equal values are resampled together; the cell if None.
 
     Raises:
-        ValueError: If a column is missing or does not hold numbers, or the table is no runs table.
+        ValueError: If a column is missing or does not hold numbers, the error is an input too, or the table is no
+            runs table.
     """
     names = [columns.get(role, ROLE_COLUMNS.get(role, role)) for role in law.roles]
+    check_axes(names, error)
     table = checked_columns(runs, {*names, error, *LABELS, *CELL_SETTINGS, *(() if cluster is None else (cluster,))})
     values = np.array([_numbers(runs, table, name) for name in names])
     errors = _numbers(runs, table, error)
@@ -123,7 +132,63 @@ def read_points(
     points = _ordered(
         values[:, enters], errors[enters], n_test[enters], everywhere[enters], identity[enters], left_out, average
     )
-    return replace(points, notes=(note,)) if note else points
+    zeros = (errors == 0) & ~(n_test > 0) & ((reasons == "") | (reasons == no_size(error)))
+    notes = (
+        *map(str, runs.attrs.get(NOTES, ())),
+        note,
+        _note_of_zeros(error, int((zeros & enters).sum()), int((zeros & ~enters).sum())),
+        _note_of_rise(points, names[0], error) if len(names) == 1 else "",
+    )
+    return replace(points, notes=tuple(filter(None, notes)))
+
+
+def check_axes(inputs: Sequence[str], error: str) -> None:
+    """Refuse an error that is its own cost.
+
+    Raises:
+        ValueError: If a column is both.
+    """
+    if error in inputs:
+        raise ValueError(
+            f"the column {error!r} is both the cost and the error; name another with --cost or --error (cost= or "
+            "error= in Python)"
+        )
+
+
+def no_size(error: str) -> str:
+    """Why an error of 0 alone stays out of a fit."""
+    return f"{error} is 0 and the number of test examples behind it is not known"
+
+
+def _note_of_zeros(error: str, n_averaged: int, n_left_out: int) -> str:
+    """What became of errors of 0 of which nothing says how small they are; empty where there are none."""
+    n_all = n_averaged + n_left_out
+    if not n_all:
+        return ""
+    head = f"{counted(n_all, 'run')} {agree(n_all, 'has', 'have')} {error} 0, and nothing says how small it is"
+    parts = []
+    if n_averaged:
+        parts.append(f"{n_averaged:,} {agree(n_averaged, 'counts', 'count')} as 0 in the mean of a cell with others")
+    if n_left_out:
+        parts.append(f"{n_left_out:,} {agree(n_left_out, 'is', 'are')} left out, as 0 has no logarithm")
+    remedy = "; give the number of test examples in a column `n_test`" if error in COUNTED_ON_TEST else ""
+    return f"{head}: {', '.join(parts)}{remedy}"
+
+
+def _note_of_rise(points: Points, cost: str, error: str) -> str:
+    """That the error rises with the cost, as an accuracy does; empty where it does not, or chance may have it so."""
+    if points.n_points < 5:
+        return ""
+    cost_ranks, error_ranks = rankdata(points.x[0]), rankdata(points.y)
+    if np.ptp(cost_ranks) == 0 or np.ptp(error_ranks) == 0:
+        return ""
+    correlation = float(np.corrcoef(cost_ranks, error_ranks)[0, 1])
+    if correlation < max(RISING, 2 / np.sqrt(points.n_points - 1)):
+        return ""
+    return (
+        f"{error} rises with {cost} (rank correlation {correlation:.2f}), where every law has it fall; if it is an "
+        "accuracy, give 1 - accuracy as the error"
+    )
 
 
 def usable_runs(
@@ -134,8 +199,9 @@ def usable_runs(
     An error of 0 is kept: only a logarithm cannot place it.
 
     Raises:
-        ValueError: If a column is missing or does not hold numbers, or the table is no runs table.
+        ValueError: As `read_points`.
     """
+    check_axes(inputs, error)
     table = check_runs(runs)
     values = np.array([_numbers(runs, table, name) for name in inputs])
     errors = _numbers(runs, table, error)
@@ -153,7 +219,12 @@ def _numbers(runs: pd.DataFrame, table: Columns, name: str) -> Array:
         raise ValueError(_no_column(name, [str(other) for other in runs.columns]))
     values = table[name]
     if not pd.api.types.is_numeric_dtype(values):
-        raise ValueError(f"the column {name!r} holds text where numbers are needed")
+        cells = pd.Series(values)
+        bad = int((pd.to_numeric(cells, errors="coerce").isna() & cells.notna()).to_numpy().argmax())
+        raise ValueError(
+            f"the column {name!r} holds text where numbers are needed: {cells.iloc[bad]!r} in row {bad + 1}"
+            f"{number_hint(cells.iloc[bad])}"
+        )
     if isinstance(values, np.ndarray):
         return values.astype(np.float64)
     return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
@@ -207,12 +278,12 @@ def _reasons(
         leave(inputs <= 0, f"{name} is not above 0, and laws are in its logarithm")
     leave(~np.isfinite(errors), f"{error} is empty or not finite")
     leave(errors < 0, f"{error} is negative")
-    counted = np.isfinite(n_test) & (n_test > 0)
+    placed = np.isfinite(n_test) & (n_test > 0)
     if averaged_by is not None:
         # A seed without error is no obstacle where the mean of its cell has a logarithm.
         seen = (errors > 0) & (reasons == "")
-        counted |= np.bincount(averaged_by, weights=seen)[averaged_by] > 0
-    leave((errors == 0) & ~counted, f"{error} is 0 and the number of test examples behind it is not known")
+        placed |= np.bincount(averaged_by, weights=seen)[averaged_by] > 0
+    leave((errors == 0) & ~placed, no_size(error))
     return reasons
 
 

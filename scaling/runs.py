@@ -6,7 +6,7 @@ with the same column names fits just as well; columns that are not listed here p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling.columns import BY_NAME, CELL_SETTINGS, PHASE_PREFIXES, Column, column
-from scaling.reading import read_table
+from scaling.reading import number_hint, read_table
 from scaling.tracked import TrackedRuns, read_tracked, runs_source
 
 
@@ -32,7 +32,9 @@ def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
     """
     columns = checked_columns(frame)
     index = pd.RangeIndex(len(frame))
-    return pd.DataFrame({name: _series(name, values, index) for name, values in columns.items()}, copy=False)
+    table = pd.DataFrame({name: _series(name, values, index) for name, values in columns.items()}, copy=False)
+    table.attrs = dict(frame.attrs)
+    return table
 
 
 def checked_columns(frame: pd.DataFrame, wanted: Collection[str] | None = None) -> dict[str, Any]:
@@ -173,7 +175,7 @@ def _checked(values: pd.Series, spec: Column) -> NDArray[Any]:
     complete = bool(np.isfinite(numbers).all())
     unknown = np.zeros(numbers.size, dtype=bool) if complete else np.isnan(numbers)
     if not plain:
-        _refuse(unknown & values.notna().to_numpy(), values, spec, "is a number")
+        _refuse(unknown & values.notna().to_numpy(), values, spec, "is a number", hint=number_hint)
     if not complete:
         _refuse(np.isinf(numbers), values, spec, "is finite; leave unknown cells empty")
     if spec.kind == "positive":
@@ -205,9 +207,16 @@ def _text(cell: object) -> str | None:
     return None if isinstance(empty, bool) and empty else str(cell)
 
 
-def _refuse(wrong: NDArray[np.bool_], values: pd.Series, spec: Column, rule: str) -> None:
+def _refuse(
+    wrong: NDArray[np.bool_],
+    values: pd.Series,
+    spec: Column,
+    rule: str,
+    *,
+    hint: Callable[[object], str] = lambda _: "",
+) -> None:
     if wrong.any():
         position = int(np.argmax(wrong))
         value = values.iloc[position]
         shown = value.item() if isinstance(value, np.generic) else value
-        raise ValueError(f"row {position + 1}: {spec.name} is {shown!r}, but it {rule}")
+        raise ValueError(f"row {position + 1}: {spec.name} is {shown!r}, but it {rule}{hint(shown)}")

@@ -13,7 +13,8 @@ import pandas as pd
 from scaling.clusters import labels_and_note
 from scaling.columns import CELL_SETTINGS
 from scaling.compare.frontiers import SURFACE_COLUMNS, crossfitted
-from scaling.points import Points, log_of_counts, test_sizes, usable_runs
+from scaling.points import Points, log_of_counts, no_size, test_sizes, usable_runs
+from scaling.words import agree, counted
 
 T = TypeVar("T")
 # Cells of two techniques are a pair if they agree in these, as far as the table has them.
@@ -79,6 +80,12 @@ def read_pair(
         parts.append(part.assign(_arm=arm, _cell=cells))
         left_out += dropped
         repeats += [f"of {name!r}, {note}"] if note else []
+        zeros = sum(reason == no_size(error) for _, reason in dropped)
+        if zeros:
+            repeats.append(
+                f"{counted(zeros, 'run')} of {name!r} {agree(zeros, 'has', 'have')} {error} 0 and no known number of "
+                f"test examples: left out, which makes {name!r} look worse than it is; give a column `n_test`"
+            )
     matched = _matched_by(parts) if paired else []
     if paired and not matched:
         raise ValueError(
@@ -126,10 +133,7 @@ def _usable(runs: pd.DataFrame, cost: str, error: str) -> tuple[pd.DataFrame, li
     reasons = list(dropped)
     known = test_sizes(table, error)
     lost = (table[error] == 0).to_numpy() & ~(known > 0)
-    reasons += [
-        (str(trial), f"{error} is 0 and the number of test examples behind it is not known")
-        for trial in table.loc[lost, "trial_id"]
-    ]
+    reasons += [(str(trial), no_size(error)) for trial in table.loc[lost, "trial_id"]]
     return table[~lost], reasons
 
 

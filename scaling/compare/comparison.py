@@ -13,12 +13,14 @@ from scaling.compare.arms import count_notes, count_statuses
 from scaling.compare.break_even import BreakEven, break_even
 from scaling.compare.costs import COSTS, NOT_THERE, Charged, Charges, charge, columns_of
 from scaling.compare.gain import Gain, Verdict, measure_gain
-from scaling.compare.sentence import break_even_sentence, break_even_text, cost_words, gain_sentence
+from scaling.compare.sentence import break_even_sentence, break_even_text, cost_words, gain_sentence, marks_text
 from scaling.compare.setting import Setting, check_setting
 from scaling.compare.tables import break_even_row, budget_rows, gain_cell, gain_row
 from scaling.compare.techniques import check_techniques, read_techniques
 from scaling.fit import finite
+from scaling.points import check_axes
 from scaling.progress import Progress, silent
+from scaling.reading import NOTES
 from scaling.words import counted
 
 COMPARISON_VERSION = 1
@@ -40,6 +42,7 @@ class Comparison:
         not_known: Costs that no run has, each with the reason.
         not_chosen: Trials that lost to another learning rate on validation.
         noted: How many trials of each technique carry which note, such as that a layer lost all its weights.
+        mended: What was mended in the tables as they were read.
     """
 
     baseline: str
@@ -51,6 +54,7 @@ class Comparison:
     not_known: Mapping[str, str]
     not_chosen: tuple[str, ...] = field(default=(), compare=False)
     noted: Mapping[str, Mapping[str, int]] = field(default_factory=dict, compare=False)
+    mended: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def techniques(self) -> tuple[str, ...]:
@@ -90,6 +94,11 @@ class Comparison:
         return pd.DataFrame(rows)
 
     @property
+    def marks(self) -> str:
+        """How the cells of the overview are read."""
+        return marks_text(self.baseline, self.setting.margin)
+
+    @property
     def sentences(self) -> tuple[str, ...]:
         """The result in words."""
         return (*(text for name in self.techniques for text in self.sentences_of(name)), *self._endings())
@@ -102,7 +111,7 @@ class Comparison:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know of what was charged and how the frontiers were chosen and matched."""
-        found: dict[str, None] = dict.fromkeys(self.charges.sentences)
+        found: dict[str, None] = dict.fromkeys([*self.charges.sentences, *(f"{note}." for note in self.mended)])
         for gain in self.gains:
             if gain.pair is not None and gain.gain is not None:
                 found |= dict.fromkeys(f"{gain.technique}: {note}." for note in gain.pair.notes)
@@ -175,11 +184,13 @@ class Comparison:
         }
 
     def __repr__(self) -> str:
-        return f"Comparison with {self.baseline}\n{self.overview.to_string(index=False)}\n" + "\n".join(self.sentences)
+        table = self.overview.to_string(index=False, na_rep="–")
+        return "\n".join([f"Comparison with {self.baseline}", table, self.marks, *self.sentences])
 
     def _repr_html_(self) -> str:
         sentences = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.sentences)
-        return f"{self.overview.to_html(index=False)}<ul>{sentences}</ul>"
+        table = self.overview.to_html(index=False, na_rep="–")
+        return f"{table}<p>{html.escape(self.marks)}</p><ul>{sentences}</ul>"
 
     def _endings(self) -> list[str]:
         found = []
@@ -231,9 +242,11 @@ def compare(
     check_setting(setting, list(table.columns))
     names = check_techniques(table, baseline, techniques)
     _check_costs(costs)
+    check_axes(costs or (), setting.error)
     _check_one_dataset(table[table["technique"].isin([baseline, *names])])
     charged = charge(table, charges)
-    wanted = [cost for cost in COSTS if cost not in charged.missing] if costs is None else list(dict.fromkeys(costs))
+    known = [cost for cost in COSTS if cost not in {*charged.missing, setting.error}]
+    wanted = known if costs is None else list(dict.fromkeys(costs))
     if not wanted:
         raise ValueError(f"the runs have no cost to compare on; give them a column such as {', '.join(COST_COLUMNS)}")
     pairs = [(name, cost) for name in names for cost in wanted]
@@ -249,8 +262,9 @@ def compare(
     statuses = {name: count_statuses(table, name) for name in dict.fromkeys([baseline, *names])}
     noted = {name: notes for name in statuses if (notes := count_notes(table, name))}
     return Comparison(
-        baseline, tuple(gains), tuple(paid), setting, charges, statuses, charged.missing, not_chosen, noted
-    )
+        baseline, tuple(gains), tuple(paid), setting, charges, statuses, charged.missing, not_chosen, noted,
+        tuple(map(str, runs.attrs.get(NOTES, ()))),
+    )  # fmt: skip
 
 
 def _gain(charged: Charged, baseline: str, technique: str, cost: str, setting: Setting) -> Gain:

@@ -50,6 +50,15 @@ def _end_text(value: float) -> str:
     return "0" if value < 1 / LARGEST_STATED_GAIN else "∞" if value > LARGEST_STATED_GAIN else f"{value:.3g}"
 
 
+def marks_text(baseline: str, margin: float) -> str:
+    """How the cells of the overview are read."""
+    return (
+        f"A gain of 2 means that {baseline} needs twice the cost for the same error; in brackets its interval, 0 or ∞ "
+        f"where no bound was found. ? these runs cannot tell; = no difference beyond {margin:.0%}; – no number, see "
+        "why below."
+    )
+
+
 def gain_sentence(gain: Gain) -> str:
     """What a technique does to the frontier of one cost."""
     words = cost_words(gain.cost)

@@ -7,8 +7,15 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from scaling.columns import BY_NAME, CELL_SETTINGS, PHASE_PREFIXES
 from scaling.runs import check_runs
 from scaling.selection import choose_on_validation
+
+# Columns that tell trials apart, or say how they ended: no value of theirs is a technique.
+NO_OPTIONS = frozenset({
+    "trial_id", "cell", "tuning_cell", "sweep", "dataset", "technique", "seed", "status", "reason", "note",
+})  # fmt: skip
+_PHASES = tuple(PHASE_PREFIXES)
 
 
 def read_techniques(runs: pd.DataFrame, by: Sequence[str] = ()) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -34,9 +41,11 @@ def read_techniques(runs: pd.DataFrame, by: Sequence[str] = ()) -> tuple[pd.Data
         place = int(table["technique"].isna().to_numpy().argmax())
         raise ValueError(f"row {place + 1}: technique is empty; name it, `baseline` for none")
     for option in by:
-        if option not in table.columns:
+        if option not in table.columns or option in NO_OPTIONS:
+            named = "no option" if option not in table.columns else "a column but no option"
+            listed = ", ".join(_options(table))
             raise ValueError(
-                f"the runs have no option {option!r} to tell techniques apart by; they have {', '.join(table.columns)}"
+                f"the runs have {named} {option!r} to tell techniques apart by; they have {listed or 'no options'}"
             )
     chosen, not_chosen = choose_on_validation(table)
     names = chosen["technique"].astype(str)
@@ -47,6 +56,13 @@ def read_techniques(runs: pd.DataFrame, by: Sequence[str] = ()) -> tuple[pd.Data
         ]
         names = names + pd.Series(suffix, index=chosen.index)
     return chosen.assign(technique=names), not_chosen
+
+
+def _options(table: pd.DataFrame) -> list[str]:
+    """Columns that are settings of a trial: not what names it, and not what was measured."""
+    settings = [name for name in CELL_SETTINGS if name in table.columns]
+    own = [str(name) for name in table.columns if name not in BY_NAME and not str(name).startswith(_PHASES)]
+    return [name for name in (*own, *settings) if name not in NO_OPTIONS and table[name].notna().any()]
 
 
 def check_techniques(runs: pd.DataFrame, baseline: str, techniques: Sequence[str] | None) -> list[str]:
