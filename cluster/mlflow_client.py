@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from cluster.lock import one_at_a_time
+from cluster.mlflow_errors import without_password
 
 SQLITE_PREFIX = "sqlite:///"
 SCHEMES = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql")
-# Databases whose drivers take the same option for the time that a connection may take.
 DATABASES = ("postgresql", "mysql")
+# Drivers that take the option `connect_timeout`; another one, such as pg8000, waits as long as the system does.
+PATIENT_DRIVERS = ("psycopg", "psycopg2", "mysqldb", "pymysql")
 KNOCK_SECONDS = 10
 # A server that is away must not hold the sweep: one try, short, and again later. MLflow's own defaults
 # are seven tries of two minutes. What the user has set stays.
@@ -39,8 +41,8 @@ def check_uri(uri: str) -> str:
     """
     if not uri.startswith(SCHEMES):
         raise ValueError(
-            f"the tracking address {uri!r} is none of {', '.join(SCHEMES)}; give a server's http address, or"
-            " leave it out for an SQLite file in the results folder"
+            f"the tracking address {without_password(uri)!r} is none of {', '.join(SCHEMES)}; give a server's http "
+            "address, or leave it out for an SQLite file in the results folder"
         )
     return uri
 
@@ -80,7 +82,8 @@ def _knock(uri: str) -> None:
     """Raise what the database's driver raises if it is away: MLflow itself would try for 100 s before it says so."""
     import sqlalchemy
 
-    engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": KNOCK_SECONDS})
+    is_patient = sqlalchemy.make_url(uri).get_driver_name() in PATIENT_DRIVERS
+    engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": KNOCK_SECONDS} if is_patient else {})
     try:
         engine.connect().close()
     finally:

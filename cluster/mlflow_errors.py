@@ -23,6 +23,9 @@ REASONS = (
     (r"No space left|database or disk is full", "its disk is full"),
 )
 LONGEST = 200
+# Name and password of an address. Keys of a cloud hold slashes, and passwords what their owner likes: where a colon
+# follows the name, all up to the last @ of the word is taken for the password.
+CREDENTIALS = re.compile(r"(?<=//)(?:[^/:@\s]*:\S*|[^/@\s]*)@")
 
 
 def failures() -> tuple[type[Exception], ...]:
@@ -57,6 +60,6 @@ def advice(error: Exception) -> str:
     return ""
 
 
-def without_password(uri: str) -> str:
-    """Show an address without the credentials that it may hold."""
-    return re.sub(r"(?<=//)[^/@]*@", "", uri)
+def without_password(uri: str, instead: str = "") -> str:
+    """Show an address, or a text with addresses, without the credentials that it may hold."""
+    return CREDENTIALS.sub(instead, uri)

@@ -14,10 +14,11 @@ from typing import Any
 from cluster.dataset_inputs import dataset_input
 from cluster.logged_models import TrialModel, put_models
 from cluster.mlflow_client import open_client
+from cluster.mlflow_errors import without_password
 from cluster.mlflow_values import MetricPoint, RunValues
 
 # What one call of log_batch may hold.
-MOST_METRICS, MOST_PARAMS, MOST_TAGS = 500, 100, 100
+MOST_METRICS, MOST_PARAMS = 500, 100
 PAGE = 1000
 # Among n runs a search by tag takes 2 microseconds x n, to read all of them 3 milliseconds x n (SQLite, 10,000 runs):
 # whoever has searched so often had better read them all, once.
@@ -260,7 +261,8 @@ def read_rows(uri: str, experiment: str) -> Iterator[dict[str, Any]]:
     client = open_client(uri)
     found = client.get_experiment_by_name(experiment)
     if found is None:
-        raise ValueError(f"{uri} has no experiment {experiment!r}; `ninthpower ui` shows which there are")
+        shown = without_password(uri)
+        raise ValueError(f"{shown} has no experiment {experiment!r}; `ninthpower ui` shows which there are")
     for run in _pages(client, found.experiment_id, "tags.kind = 'trial'"):
         metrics = {name: value for name, value in run.data.metrics.items() if "/" not in name}
         yield {**run.data.params, **metrics}

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
+from cluster.mlflow_errors import without_password
 from cluster.records import RECORD_VERSION, Record, final_record, record_path, write_record
 
 logger = logging.getLogger(__name__)
@@ -194,7 +195,7 @@ class Mirror:
 
 def without_secrets(uri: str) -> str:
     """Show an address without keys: pyarrow reads them from before an @ and from after a question mark."""
-    return re.sub(r"(?<=//)[^/@]*@", "", uri).split("?")[0]
+    return without_password(uri).split("?")[0]
 
 
 def _first_line(error: Exception) -> str:
@@ -203,7 +204,7 @@ def _first_line(error: Exception) -> str:
 
 def without_keys(text: str) -> str:
     """Blot out what looks like a key of a cloud in a message."""
-    return re.sub(r"(?i)(access_key|secret_key|token|password)=[^&\s]+", r"\1=...", text)
+    return re.sub(r"(?i)(access_key|secret_key|token|password)=[^&\s]+", r"\1=...", without_password(text))
 
 
 def open_storage(uri: str | None, name: str) -> Storage | None:

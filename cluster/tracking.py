@@ -221,7 +221,8 @@ class Tracker:
         runs = {trial_id: delivery.run_id for trial_id, delivery in deliveries.items() if delivery is not None}
         assert len(runs) == len(models), "a model's record is delivered before it"
         try:
-            with self._lock:
+            # Another process that logs the same models at once would take those half-written for leftovers.
+            with self._log.hold(), self._lock:
                 self._connected().put_models(sweep, models, runs)
         except failures() as error:
             return self._sentence(error).replace("the record", "the models", 1)

@@ -54,6 +54,13 @@ class Device:
         return replace(self, count=n * self.count, peak_flops_per_second=n * self.peak_flops_per_second)
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Say whether a trial alone on its machine might have had enough. On a CPU torch raises a plain RuntimeError."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def find_device(kind: str, *, threads: int, precision: str, cache_folder: Path) -> Device:
     """Describe the processor a trial will run on.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from experiments.machine import Machine
 from experiments.spec import TrialSpec
@@ -39,12 +40,21 @@ class Ranks:
         """The model with gradients averaged over the ranks; the model itself for a lone process.
 
         Batch norm takes mean and variance over the whole batch, as it does on one device.
+
+        Raises:
+            ValueError: If the model has batch norm of another kind than `torch.nn.BatchNorm2d`.
         """
         if self.n == 1:
             yield model
             return
         device = next(model.parameters()).device
-        norms = [module for module in model.modules() if type(module) is nn.BatchNorm2d]
+        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        strange = [type(norm).__name__ for norm in norms if type(norm) is not nn.BatchNorm2d]
+        if strange:
+            raise ValueError(
+                f"execution.data_parallel is {self.n}, but the model has {strange[0]}, which would take the mean of a "
+                "part of the batch; of batch norms torch.nn.BatchNorm2d alone is shared: set execution.data_parallel: 1"
+            )
         for norm in norms:
             norm.__class__ = WholeBatchNorm2d
         try:

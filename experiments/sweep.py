@@ -13,6 +13,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
+from cluster.mlflow_errors import without_password
 from experiments.spec import Strict, TrialSpec
 
 Axis = Any  # a value, a list of values, or a range; checked by `axis_values`
@@ -55,7 +56,7 @@ class TrackingSpec(Strict):
     @classmethod
     def _address_holds_no_password(cls, uri: str | None) -> str | None:
         """A sweep file is kept beside its results, in MLflow and in git."""
-        if uri is not None and re.search(r"//[^/@]*:[^/@]*@", uri):
+        if uri is not None and re.search(r"//[^/:@]*:.*@", uri):
             raise ValueError(
                 "an address with a password; a sweep file is kept in many places: give the password in "
                 "MLFLOW_TRACKING_PASSWORD or PGPASSWORD, or the whole address by --tracking-uri"
@@ -318,7 +319,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "missing":
         return f"the key {place!r} is missing{more}"
     message = first["msg"].removeprefix("Value error, ")
-    value = re.sub(r"(?<=//)[^/@]*@", "...@", repr(first["input"]))
+    value = without_password(repr(first["input"]), "...@")
     return f"{place} is {value}: {message[0].lower() + message[1:]}{more}"
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cluster.checkpoints import Spent, TrialCheckpoints
+from experiments.device import is_out_of_memory
 from experiments.energy import EnergyReading
 from experiments.ledger import Ledger, Phase
 from experiments.machine import Machine
@@ -67,6 +68,7 @@ def together(
 
     Raises:
         RuntimeError: If another rank fails; with its traceback.
+        MemoryError: If it fails for want of memory.
     """
     if machine.data_parallel == 1:
         yield
@@ -93,8 +95,9 @@ def together(
                     yield
                 except RuntimeError as error:
                     # Asked before the group ends: after that every rank fails.
-                    if why := _why_others_failed(answers):
-                        raise RuntimeError(f"another process of the trial failed:\n{why}") from error
+                    failed = [told for told in map(_told_already, answers) if "failed" in told]
+                    if failed:
+                        raise _failure(failed[0]) from error
                     raise
             team.energy = _gather(ledger, answers)
         finally:
@@ -142,8 +145,9 @@ def _run_rank(
         answer.send_bytes(
             json.dumps({"phases": [asdict(phase) for phase in phases], "energy": asdict(energy)}).encode()
         )
-    except RuntimeError:
-        answer.send_bytes(json.dumps({"failed": traceback.format_exc()}).encode())
+    except Exception as error:  # the trial's boundary in this process: rank 0 raises it
+        told = {"failed": traceback.format_exc(), "out_of_memory": is_out_of_memory(error)}
+        answer.send_bytes(json.dumps(told).encode())
 
 
 @dataclass
@@ -183,9 +187,12 @@ def _gather(ledger: Ledger, answers: list[Connection]) -> EnergyReading:
     phases = {phase.phase: phase for phase in ledger.phases}
     readings = []
     for answer in answers:
-        told = json.loads(answer.recv_bytes())
+        try:
+            told = json.loads(answer.recv_bytes())
+        except EOFError:
+            raise RuntimeError("another process of the trial ended without a word") from None
         if "failed" in told:
-            raise RuntimeError(told["failed"])
+            raise _failure(told)
         readings.append(EnergyReading(**told["energy"]))
         for other in (Phase(**entry) for entry in told["phases"]):
             own = phases[other.phase]
@@ -201,15 +208,18 @@ def _sum(one: Any, other: Any) -> Any:
     return None if one is None or other is None else one + other
 
 
-def _why_others_failed(answers: list[Connection]) -> str:
-    """The first traceback that another rank has left; empty if none did."""
-    for answer in answers:
-        try:
-            if answer.poll(1.0):
-                return json.loads(answer.recv_bytes()).get("failed", "")
-        except (EOFError, OSError):
-            continue
-    return ""
+def _told_already(answer: Connection) -> dict[str, Any]:
+    """What another rank says within a second; nothing if it runs still, or has ended without a word."""
+    try:
+        return dict(json.loads(answer.recv_bytes())) if answer.poll(1.0) else {}
+    except (EOFError, OSError):
+        return {}
+
+
+def _failure(told: dict[str, Any]) -> Exception:
+    """What is raised here for what another rank has left."""
+    kind = MemoryError if told["out_of_memory"] else RuntimeError
+    return kind(f"another process of the trial failed:\n{told['failed']}")
 
 
 def _end_with_parent() -> None:

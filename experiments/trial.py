@@ -25,7 +25,7 @@ import numpy as np
 
 from cluster.checkpoints import TrialCheckpoints
 from experiments.continuing import Journal, identity_of, reporting
-from experiments.device import Device, find_device
+from experiments.device import Device, find_device, is_out_of_memory
 from experiments.energy import EnergyAccount, EnergyReading, carbon_intensity, ensure_meter
 from experiments.kept_models import pack_model
 from experiments.ledger import Ledger, Phase
@@ -123,7 +123,7 @@ def run_trial(
                 status, reason, curve = _measure(spec, machine, ledger, measured, journal, team, keep_model)
         except Exception as error:  # the trial's boundary: a crash is a result
             status, reason, curve = "failed", _explain(error), []
-            out_of_memory = _is_out_of_memory(error)
+            out_of_memory = is_out_of_memory(error)
             if journal is not None:  # it may be tried again, and then this was lost
                 journal.report()
         reading = account.read(end=True)
@@ -400,16 +400,9 @@ def _gpu_identifiers(visible: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in range(count))
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Say whether a trial alone on its machine might have had enough. On a CPU torch raises a plain RuntimeError."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
-
-
 def _explain(error: Exception) -> str:
     text = "".join(traceback.format_exception(error)).strip()
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         text += "\nout of memory: take a smaller batch_size, width or depth, or a larger device"
     return text
 

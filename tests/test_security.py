@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.mlflow_errors import without_password
 from cluster.records import record_path
-from cluster.storage import without_secrets
+from cluster.storage import open_storage, without_secrets
 from experiments.sweep import parse_sweep
+from scaling.tracked import TrackedRuns
+from scaling.tracked.server import ServerStore
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(
@@ -105,13 +108,15 @@ def test_no_sweep_name_leaves_the_results(name):
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", sweep.name)
 
 
-def test_a_password_in_a_sweep_file_is_refused_and_not_repeated():
+@pytest.mark.parametrize("secret", ["hunter2", "hunt/er2", "hunt@er2"])
+def test_a_password_in_a_sweep_file_is_refused_and_not_repeated(secret):
     """It would be kept in results, MLflow and git."""
-    uri = "http://ada:hunter2@tracking.example.com"
+    uri = f"http://ada:{secret}@tracking.example.com"
     with pytest.raises(ValueError, match="an address with a password") as caught:
         parse_sweep({"name": "x", "tracking": {"uri": uri}, "grid": {"width": [4]}})
 
-    assert "hunter2" not in str(caught.value)
+    assert "hunt" not in str(caught.value)
+    assert "er2" not in str(caught.value)
     assert "MLFLOW_TRACKING_PASSWORD" in str(caught.value)
 
 
@@ -120,12 +125,35 @@ def test_a_password_in_a_sweep_file_is_refused_and_not_repeated():
     [
         ("s3://key:hunter2@bucket/x?region=a", "s3://bucket/x"),
         ("s3://bucket/x?access_key=a&secret_key=hunter2", "s3://bucket/x"),
+        ("s3://key:hunt/er2@bucket/x", "s3://bucket/x"),
+        ("s3://key:hunt@er2@bucket/x", "s3://bucket/x"),
         ("gs://bucket/x", "gs://bucket/x"),
+        ("gs://bucket/for@team", "gs://bucket/for@team"),
+        ("file:///home/ada@example.com/x", "file:///home/ada@example.com/x"),
     ],
 )
 def test_keys_in_a_storage_address_are_not_shown(uri, shown):
     """Neither before the @ nor behind the question mark."""
     assert without_secrets(uri) == shown
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "hunt/er2", "hunt@er2"])
+def test_a_password_is_shown_by_nobody_whatever_it_holds(secret):
+    """SQLAlchemy takes both unquoted, and a key of S3 with a slash is what pyarrow complains of."""
+    uri = f"postgresql://ada:{secret}@tracking.example.com/runs"
+
+    assert without_password(f"no answer from {uri} now") == "no answer from postgresql://tracking.example.com/runs now"
+    assert TrackedRuns(f"http://ada:{secret}@h:5000", "digits").shown_address == "http://h:5000"
+    assert ServerStore(f"http://ada:{secret}@h:5000").shown == "http://h:5000"
+
+
+def test_a_key_that_makes_no_address_is_not_in_the_complaint():
+    """A slash in it ends the host, and pyarrow repeats the whole in its message."""
+    with pytest.raises(ValueError, match="storage 's3://bucket/x/digits/trials' cannot be opened") as caught:
+        open_storage("s3://key:hunt/er2@bucket/x", "digits")
+
+    assert "hunt" not in str(caught.value)
+    assert "er2" not in str(caught.value)
 
 
 def test_workflows_and_launch_files_hold_no_secret():

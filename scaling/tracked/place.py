@@ -11,6 +11,8 @@ SERVER_PREFIXES = ("http://", "https://")
 SQLITE_PREFIX = "sqlite:///"
 # Databases that MLflow can write to, and that are read through its server.
 DATABASE_PREFIXES = ("postgresql", "mysql", "mssql")
+# Name and password. Where a colon follows the name, all up to the last @ is taken for the password.
+_CREDENTIALS = re.compile(r"(?<=//)(?:[^/:@]*:.*|[^/@]*)@")
 _BROWSER_PLACE = re.compile(r"/experiments/(?P<number>\d+)(?:[/?].*)?")
 
 
@@ -42,10 +44,15 @@ class TrackedRuns:
     @property
     def shown_address(self) -> str:
         """The address without the name and password that it may hold."""
-        return re.sub(r"(?<=//)[^/@]*@", "", self.address)
+        return without_credentials(self.address)
 
 
 RunsSource = Path | TrackedRuns
+
+
+def without_credentials(address: str) -> str:
+    """An address without the name and password that it may hold."""
+    return _CREDENTIALS.sub("", address)
 
 
 def is_tracked(text: str | Path) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import re
 import socket
 import ssl
 import urllib.error
@@ -15,6 +14,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from scaling.tracked.place import without_credentials
 from scaling.tracked.store import TrackedRun
 
 TIMEOUT_SECONDS = 60.0
@@ -33,7 +33,7 @@ class ServerStore:
     """
 
     def __init__(self, address: str) -> None:
-        self._base = re.sub(r"(?<=//)[^/@]*@", "", address).rstrip("/")
+        self._base = without_credentials(address).rstrip("/")
         self._authorization = _authorization(address)
         self.shown = self._base
 

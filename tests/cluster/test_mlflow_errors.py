@@ -1,6 +1,7 @@
 """Trackers that are away or unwilling, said in a person's words and within seconds."""
 
 import logging
+import re
 import socket
 import sqlite3
 import time
@@ -8,8 +9,9 @@ from contextlib import closing
 
 import pytest
 
+from cluster.mlflow_client import open_client
 from cluster.mlflow_errors import advice, in_words
-from cluster.tracking import Tracker
+from cluster.tracking import Tracker, read_runs
 
 RECORD = {
     "trial_id": "a", "status": "finished", "row": {"trial_id": "a", "test_error": 0.5},
@@ -46,6 +48,29 @@ def test_a_database_without_its_driver_is_said_with_the_remedy(tmp_path):
     report = Tracker.open("mssql+pyodbc://h/m", "e", folder=tmp_path).deliver_missing([RECORD])
 
     assert "No module named 'pyodbc'; install that driver" in report.problem
+
+
+@pytest.mark.parametrize(
+    ("driver", "options"), [("", {"connect_timeout": 10}), ("+psycopg2", {"connect_timeout": 10}), ("+pg8000", {})]
+)
+def test_a_driver_is_given_no_option_that_it_does_not_know(monkeypatch, driver, options):
+    """pg8000 would end in a TypeError."""
+    import sqlalchemy
+
+    def refuse(uri, connect_args):
+        raise OSError(f"{uri} {connect_args}")
+
+    monkeypatch.setattr(sqlalchemy, "create_engine", refuse)
+    with pytest.raises(OSError, match=f"^postgresql{re.escape(driver)}://h/m {re.escape(str(options))}$"):
+        open_client(f"postgresql{driver}://h/m")
+
+
+def test_an_address_that_cannot_be_used_is_said_without_its_password(tmp_path):
+    """A scheme with a typing error; an experiment that is not there."""
+    with pytest.raises(ValueError, match="the tracking address 'htps://h:5000' is none of"):
+        Tracker.open("htps://ada:hunter2@h:5000", "e", folder=tmp_path)
+    with pytest.raises(ValueError, match=r"^sqlite:///.*mlflow\.db has no experiment 'e'"):
+        read_runs(f"sqlite:///{tmp_path / 'mlflow.db'}", "e")
 
 
 def test_a_store_in_a_read_only_folder_is_said(tmp_path, read_only):

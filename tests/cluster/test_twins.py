@@ -1,10 +1,12 @@
 """Two people who deliver the same trials from different folders at once: each trial is there once in the end."""
 
+import fcntl
 import shutil
 
 import pytest
 
 from cluster.delivery_log import DeliveryLog
+from cluster.mlflow_store import MlflowStore
 from cluster.tracking import Tracker
 from scaling import read_runs
 
@@ -77,6 +79,24 @@ def test_the_same_records_from_two_copies_are_there_once(people):
     notes = [DeliveryLog(tracker._log.path.parents[1], tracker.uri, EXPERIMENT).run_ids for tracker in people]
     assert notes[0] == notes[1]
     assert len(set(notes[0].values())) == 4
+
+
+def test_whoever_logs_models_from_the_same_folder_waits_for_the_other(tmp_path, monkeypatch):
+    """A model that is half-written would be taken for a leftover, and deleted."""
+    tracker = Tracker.open(None, EXPERIMENT, folder=tmp_path)
+    refused = []
+
+    def put(store, sweep, models, runs):
+        del store, sweep, models, runs
+        for path in (tmp_path / "tracking").glob("delivered-*.lock"):
+            with open(path) as file, pytest.raises(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            refused.append(path)
+
+    monkeypatch.setattr(MlflowStore, "put_models", put)
+
+    assert tracker.log_models("s", []) == ""
+    assert len(refused) == 1
 
 
 def test_a_folder_goes_by_one_name_and_its_copy_by_another(tmp_path):

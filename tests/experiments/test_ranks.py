@@ -1,14 +1,18 @@
 """Several processes that train one model: they find what one process finds."""
 
+import multiprocessing
 import os
 import re
 import signal
+from contextlib import nullcontext
 
 import psutil
 import pytest
 import torch
 from torch import nn
 
+from experiments import team
+from experiments.ledger import Ledger
 from experiments.machine import Machine
 from experiments.ranks import Ranks, check_ranks
 from experiments.spec import TrialSpec
@@ -87,6 +91,48 @@ def test_a_lone_process_is_left_as_it_is():
         assert joined is model
     assert Ranks().part(batch) is batch
     assert torch.equal(torch.cat([Ranks(rank, 3).part(batch) for rank in range(3)]), batch)
+
+
+def test_batch_norm_that_would_look_at_a_part_of_the_batch_is_refused():
+    """Of another kind than the one that is shared, or a kind of one's own."""
+
+    class Own(nn.BatchNorm2d):
+        pass
+
+    for norm in (nn.BatchNorm1d(2), Own(2)):
+        model = nn.Sequential(nn.Linear(2, 2), norm)
+        with (
+            pytest.raises(ValueError, match=rf"the model has {type(norm).__name__}.*set execution\.data_parallel: 1"),
+            Ranks(0, 2).joined(model),
+        ):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (MemoryError("640 kB"), MemoryError, "640 kB"),
+        (RuntimeError("[enforce fail at alloc_cpu] DefaultCPUAllocator: can't allocate memory"), MemoryError, "alloc"),
+        (OSError("the cache cannot be read"), RuntimeError, "OSError: the cache cannot be read"),
+        (None, RuntimeError, "ended without a word"),
+    ],
+)
+def test_what_another_process_fails_by_is_what_the_trial_fails_by(monkeypatch, tmp_path, error, kind, words):
+    """With its traceback, and so that a trial without memory is tried once more alone."""
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(team, "_group", lambda *_: nullcontext())
+    monkeypatch.setattr(team, "_end_with_parent", lambda: None)
+    here, there = multiprocessing.Pipe(duplex=False)
+    if error is not None:
+        team._run_rank(fail, Ranks(1, 2), str(tmp_path), spec(), Machine(device="cpu"), None, there)
+        assert here.recv_bytes() == b"here"
+    there.close()
+
+    with here, pytest.raises(kind, match=re.escape(words)):
+        team._gather(Ledger(account=None), [here])
 
 
 @pytest.mark.slow

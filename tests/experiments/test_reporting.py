@@ -115,10 +115,11 @@ def test_a_sweep_is_known_by_its_trials_not_by_its_name():
     [
         ("sqlite:////data/mlflow.db", "http://127.0.0.1:5000/#/runs/run-1"),
         ("https://ml.example/", "https://ml.example/#/runs/run-1"),
+        ("https://ada:hunter2@ml.example", "https://ml.example/#/runs/run-1"),
     ],
 )
 def test_trials_that_were_delivered_have_a_link(tmp_path, uri, address):
-    """To the server they were delivered to, or to `ninthpower ui`; the others have none."""
+    """To the server they were delivered to, without a password, or to `ninthpower ui`; the others have none."""
     DeliveryLog(tmp_path, uri, "ninthpower/small").add("a", Delivery("digest", "run-1"))
 
     assert run_links(tmp_path, ["a", "b"], uri=uri, experiment="ninthpower/small") == {"a": address}
