@@ -69,8 +69,7 @@ def root(
 
         typer.echo(f"ninthpower {metadata.version('ninthpower')}")
         raise typer.Exit
-    if debug:
-        os.environ["NINTHPOWER_DEBUG"] = "1"
+    del debug  # `main` has taken it off the line; it stands here for the help
 
 
 @app.command()
@@ -301,35 +300,30 @@ for command in (compare, literature, project, theory, submit, sync, doctor, init
 def main() -> None:
     """Run the command line: an error of the user's is one sentence and exit code 2.
 
-    So is the code of a fault of the program, with its traceback: 1 is a verdict of `nightly` and `reproduce`.
+    So is the code of a fault of the program, with its traceback: 1 is a verdict of `nightly` and `reproduce`. With
+    --debug, anywhere on the line, the traceback stands before the sentence; the code is the same.
     """
     debug = "--debug" in sys.argv or bool(os.environ.get("NINTHPOWER_DEBUG"))
-    if "--debug" in sys.argv:  # allowed anywhere on the line
-        sys.argv.remove("--debug")
-        os.environ["NINTHPOWER_DEBUG"] = "1"
+    sys.argv[:] = [word for word in sys.argv if word != "--debug"]
     try:
         app()
-    except (ValueError, OSError, RuntimeError) as error:
-        if debug:
-            raise
-        said = refusal_text(error) if isinstance(error, OSError) else str(error)
-        typer.echo(f"ninthpower: {said}", err=True)
+    except Exception as error:  # the program's boundary: nothing is swallowed but the code
+        said = _refusal(error)
+        if debug or said is None:
+            traceback.print_exc()
+        if said is not None:
+            typer.echo(f"ninthpower: {said}", err=True)
         sys.exit(ExitCode.NOT_POSSIBLE)
-    except ModuleNotFoundError as error:
-        if debug:
-            raise
+
+
+def _refusal(error: Exception) -> str | None:
+    """What a person is told of an error; None if it is a fault of the program."""
+    if isinstance(error, ModuleNotFoundError):
         extra = {"ray": "cluster", "mlflow": "cluster"}.get(str(error.name).split(".")[0], "trial")
-        typer.echo(
-            f"ninthpower: this command needs {error.name}, which is not installed; "
-            f"run: pip install 'ninthpower[{extra}]'",
-            err=True,
-        )
-        sys.exit(ExitCode.NOT_POSSIBLE)
-    except Exception:  # the program's boundary: nothing is swallowed but the code
-        if debug:
-            raise
-        traceback.print_exc()
-        sys.exit(ExitCode.NOT_POSSIBLE)
+        return f"this command needs {error.name}, which is not installed; run: pip install 'ninthpower[{extra}]'"
+    if isinstance(error, OSError):
+        return refusal_text(error)
+    return str(error) if isinstance(error, ValueError | RuntimeError) else None
 
 
 def _load(path: Path, overrides: list[str] | None) -> Any:
