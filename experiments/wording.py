@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+FOLDER_REMEDY = "give --results or --out and a folder that you may write to"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -38,6 +39,11 @@ def agree(number: int, one: str, many: str) -> str:
     return one if number == 1 else many
 
 
+def part_of(part: int, whole: int, noun: str) -> str:
+    """Some of a number of things, in words: 0 of 1 trial, 3 of 18 trials."""
+    return f"{part} of {whole} {agree(whole, noun, f'{noun}s')}"
+
+
 def bytes_text(n_bytes: float) -> str:
     """``812 MiB`` or ``3.4 GiB``."""
     return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.0f} MiB"
@@ -63,7 +69,6 @@ def refusal_text(error: OSError) -> str:
     if path.is_file() and not os.access(path, os.R_OK):
         return f"{path} may not be read by this user ({error.strerror}); ask its owner, or give another"
     folder = next(folder for folder in (path, *path.parents) if folder.is_dir())
-    return (
-        f"nothing can be written in {folder} ({error.strerror}); give a folder where it can, by --results or --out, or "
-        "ask its owner"
-    )
+    from scaling.export import not_writable_text
+
+    return not_writable_text(folder, error, FOLDER_REMEDY)

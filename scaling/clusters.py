@@ -55,8 +55,9 @@ def _told_apart(table: Columns, codes: Labels, cost: str) -> tuple[Labels, str]:
         return codes, ""
     n_repeats = codes.size - _n_distinct(codes)
     note = (
-        f"{n_repeats} of {codes.size} runs repeat the {cost} of another, and no seeds tell them apart: each counts as "
-        "a cell of its own; number repeats in a column `seed`, and keep each run once"
+        f"{n_repeats} of {codes.size} runs {'repeats' if n_repeats == 1 else 'repeat'} the {cost} of another, and no "
+        "seeds tell them apart: each counts as a cell of its own; number repeats in a column `seed`, and keep each run "
+        "once"
     )
     return np.arange(codes.size, dtype=np.int64), note if n_repeats else ""
 
