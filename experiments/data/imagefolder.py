@@ -200,8 +200,8 @@ def _refuse_small_classes(labels: NDArray[np.int64], classes: list[str], folder:
     if sizes[smallest] < least:
         raise ValueError(
             f"{folder} has {sizes[smallest]} image{'' if sizes[smallest] == 1 else 's'} of the class "
-            f"{classes[smallest]!r}, but it needs {least} at least, one to train and, where there is no test folder, "
-            "one for validation"
+            f"{classes[smallest]!r}; at least {least} are needed, one to train and, where there is no test folder, one "
+            "for validation"
         )
 
 

@@ -61,9 +61,9 @@ def refuse_argument(request: Request, option: str) -> None:
     function = _imported(request.kind, request.target, request.name)
     if option in inspect.signature(function).parameters:
         raise ValueError(
-            f"{request.name!r}: {option} is the path of a real shifted test set, for every data set, and the function "
-            "has an argument of that name, which would not be given it: functions are called without arguments; rename the "
-            "argument, or leave the option out"
+            f"{request.name!r}: {option} is the path of a real shifted test set, for any data set, and the function "
+            "has an argument of that name, which would not be given it: functions are called without arguments; rename "
+            "the argument, or leave the option out"
         )
 
 
