@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cluster.delivery_log import DeliveryLog
+from cluster.mlflow_errors import without_password
 
 # Where `ninthpower ui` serves a store on this machine unless another port is given.
 LOCAL_UI = "http://127.0.0.1:5000"
@@ -29,8 +30,8 @@ def run_links(folder: Path, trial_ids: Iterable[str], *, uri: str, experiment: s
 
 
 def run_address(uri: str, run_id: str) -> str:
-    """Where a run is seen: on its tracking server, or for a database where `ninthpower ui` serves it."""
-    base = uri.rstrip("/") if uri.startswith(("http://", "https://")) else LOCAL_UI
+    """Where a run is seen: on its tracking server, without a password, or for a database by `ninthpower ui`."""
+    base = without_password(uri).rstrip("/") if uri.startswith(("http://", "https://")) else LOCAL_UI
     return f"{base}/#/runs/{quote(run_id)}"
 
 

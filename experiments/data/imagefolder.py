@@ -111,7 +111,7 @@ def _advice(root: Path) -> str:
         return ""
     n_flat = len(_image_names(root))
     if n_flat:
-        return f": sort the {n_flat} images that lie in {root} into a folder per class below train/ and below val/"
+        return f": sort the images that lie in {root} ({n_flat}) into a folder per class below train/ and below val/"
     holders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name not in PARTS)
     classes = [name for name in holders if _image_names(root / name)]
     if len(classes) > 1:
@@ -127,7 +127,7 @@ def class_names(request: Request) -> list[str]:
         n_flat = len(_image_names(folders["train"]))
         raise ValueError(
             f"{folders['train']} holds {len(classes)} class folder{'' if len(classes) == 1 else 's'}; at least 2 are "
-            "needed" + (f": sort the {n_flat} images that lie in it into a folder per class" if n_flat else "")
+            "needed" + (f": sort the images that lie in it ({n_flat}) into a folder per class" if n_flat else "")
         )
     for part, folder in folders.items():
         strange = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name not in set(classes))
