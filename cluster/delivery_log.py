@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.lock import one_at_a_time
+from cluster.mlflow_errors import without_password
 from cluster.records import write_atomically
 
 
@@ -31,7 +32,8 @@ class DeliveryLog:
     """Deliveries to one experiment of one server. A lost line is no harm: the server is asked then."""
 
     def __init__(self, folder: Path, uri: str, experiment: str) -> None:
-        key = hashlib.sha256(f"{uri}\n{experiment}".encode()).hexdigest()[:12]
+        # A password that changes, or is given in another way, makes no other server.
+        key = hashlib.sha256(f"{without_password(uri)}\n{experiment}".encode()).hexdigest()[:12]
         self.path = folder / "tracking" / f"delivered-{key}.jsonl"
         self._deliveries: dict[str, Delivery] = {}
         self._n_read = 0

@@ -31,12 +31,14 @@ class Job:
         status: ``PENDING``, ``RUNNING``, ``SUCCEEDED``, ``FAILED`` or ``STOPPED``.
         message: What the cluster says of it.
         began: Seconds since 1970; 0 if it has not begun.
+        exit_code: Of its command; None if it has not come to an end of its own.
     """
 
     job_id: str
     status: str
     message: str
     began: float
+    exit_code: int | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -156,7 +158,8 @@ def check_job_id(job_id: str) -> str:
 
 
 def _job(job_id: str, found: Any) -> Job:
-    return Job(job_id, str(found.status.value), found.message or "", (found.start_time or 0) / 1000)
+    began = (found.start_time or 0) / 1000
+    return Job(job_id, str(found.status.value), found.message or "", began, found.driver_exit_code)
 
 
 def _why_not(address: str, error: Exception) -> str:

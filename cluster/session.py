@@ -11,7 +11,9 @@ import math
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -209,10 +211,30 @@ def connect(
 def _initialise(**options: Any) -> None:
     import ray
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _own_answer_to_sigterm():
         # Ray announces changes of its defaults as FutureWarning on every start.
         warnings.simplefilter("ignore", FutureWarning)
         ray.init(**options)
+
+
+@contextmanager
+def _own_answer_to_sigterm() -> Iterator[None]:
+    """Give SIGTERM back to whoever had it: Ray takes it as it starts, and answers it by ending the process.
+
+    Where it came meanwhile, its owner is told in place of that end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:
+        if callable(before):
+            before(signal.SIGTERM, None)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _leave() -> None:

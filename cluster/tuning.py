@@ -67,7 +67,8 @@ class Outcome:
 
     def sentence(self, command: str) -> str:
         """Say how far the sweep is, and which command goes on with it."""
-        parts = [f"{self.n_recorded - self.n_failed} of {self.n_requested} trials are done"]
+        trials = "trial is" if self.n_requested == 1 else "trials are"
+        parts = [f"{self.n_recorded - self.n_failed} of {self.n_requested} {trials} done"]
         if self.n_failed:
             parts.append(f"{self.n_failed} failed")
         if self.n_recorded - self.n_failed < self.n_requested:

@@ -8,12 +8,16 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from experiments.cluster_commands import StorageOption, TrackingOption, doctor, submit, sync
 from experiments.compare_command import compare
@@ -21,11 +25,30 @@ from experiments.exit_codes import ExitCode, exit_codes_text
 from experiments.literature_commands import literature, project, theory
 from experiments.nightly_command import baseline, nightly, reproduce
 from experiments.output_commands import export, init
-from experiments.terminal import make_console, working
+from experiments.terminal import make_console, say_next, working
 from experiments.wording import refusal_text
+
+STOPPED = "stopped; what was finished is kept, and the same command goes on"
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM, on its way past typer, which would say "Aborted" and end with 1, the code of a verdict."""
+
+
+class Commands(TyperGroup):
+    """The commands, of which each may be interrupted at any time."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+
 
 app = typer.Typer(
     name="ninthpower",
+    cls=Commands,
     help="Measure how error falls with compute, on your own models and data.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -69,8 +92,7 @@ def root(
 
         typer.echo(f"ninthpower {metadata.version('ninthpower')}")
         raise typer.Exit
-    if debug:
-        os.environ["NINTHPOWER_DEBUG"] = "1"
+    del debug  # `main` has taken it off the line; it stands here for the help
 
 
 @app.command()
@@ -117,6 +139,7 @@ def sweep(
 
     Example: ninthpower sweep experiments/sweeps/digits.yaml
     """
+    from experiments.destination import where_seen
     from experiments.printing import print_analysis
     from experiments.running import run_sweep
 
@@ -132,15 +155,19 @@ def sweep(
         console=make_console(stderr=as_json),
         quiet=quiet or as_json,
     )
+    if finished.analysis is None:
+        typer.echo(f"ninthpower: {finished.outcome.sentence(_this_command())}", err=True)
+        raise typer.Exit(ExitCode.INTERRUPTED)
     if as_json:
         typer.echo((finished.folder / "fits.json").read_text(encoding="utf-8"), nl=False)
     else:
         print_analysis(finished.analysis, finished.folder, make_console())
     if finished.outcome.interrupted or finished.outcome.n_failed:
         typer.echo(finished.outcome.sentence(_this_command()), err=True)
-    where = finished.tracking_server
-    if not as_json:
-        _next(f"open {where}" if where else shlex.join(["ninthpower", "ui", "--results", str(results)]))
+    if not as_json and finished.undelivered:
+        say_next("ninthpower", "sync", results / finished.folder.name)
+    elif not as_json:
+        say_next(*where_seen(finished.destination, results, finished.folder.name))
     if finished.outcome.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
     if finished.outcome.n_failed:
@@ -301,35 +328,49 @@ for command in (compare, literature, project, theory, submit, sync, doctor, init
 def main() -> None:
     """Run the command line: an error of the user's is one sentence and exit code 2.
 
-    So is the code of a fault of the program, with its traceback: 1 is a verdict of `nightly` and `reproduce`.
+    So is the code of a fault of the program, with its traceback: 1 is a verdict of `nightly` and `reproduce`. With
+    --debug, anywhere on the line, the traceback stands before the sentence; the code is the same.
     """
     debug = "--debug" in sys.argv or bool(os.environ.get("NINTHPOWER_DEBUG"))
-    if "--debug" in sys.argv:  # allowed anywhere on the line
-        sys.argv.remove("--debug")
-        os.environ["NINTHPOWER_DEBUG"] = "1"
+    sys.argv[:] = [word for word in sys.argv if word != "--debug"]
     try:
-        app()
-    except (ValueError, OSError, RuntimeError) as error:
-        if debug:
-            raise
-        said = refusal_text(error) if isinstance(error, OSError) else str(error)
-        typer.echo(f"ninthpower: {said}", err=True)
+        with _sigterm_as_ctrl_c():
+            app()
+    except Interrupted:
+        typer.echo(f"ninthpower: {STOPPED}", err=True)
+        sys.exit(ExitCode.INTERRUPTED)
+    except Exception as error:  # the program's boundary: nothing is swallowed but the code
+        said = _refusal(error)
+        if debug or said is None:
+            traceback.print_exc()
+        if said is not None:
+            typer.echo(f"ninthpower: {said}", err=True)
         sys.exit(ExitCode.NOT_POSSIBLE)
-    except ModuleNotFoundError as error:
-        if debug:
-            raise
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Let a command that is told to end do so as after Ctrl-C: it gives back what it holds, ends what it started."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _refusal(error: Exception) -> str | None:
+    """What a person is told of an error; None if it is a fault of the program."""
+    if isinstance(error, ModuleNotFoundError):
         extra = {"ray": "cluster", "mlflow": "cluster"}.get(str(error.name).split(".")[0], "trial")
-        typer.echo(
-            f"ninthpower: this command needs {error.name}, which is not installed; "
-            f"run: pip install 'ninthpower[{extra}]'",
-            err=True,
-        )
-        sys.exit(ExitCode.NOT_POSSIBLE)
-    except Exception:  # the program's boundary: nothing is swallowed but the code
-        if debug:
-            raise
-        traceback.print_exc()
-        sys.exit(ExitCode.NOT_POSSIBLE)
+        return f"this command needs {error.name}, which is not installed; run: pip install 'ninthpower[{extra}]'"
+    if isinstance(error, OSError):
+        return refusal_text(error)
+    return str(error) if isinstance(error, ValueError | RuntimeError) else None
 
 
 def _load(path: Path, overrides: list[str] | None) -> Any:

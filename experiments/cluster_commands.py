@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from experiments.exit_codes import ExitCode
 from experiments.terminal import make_console, say_next, working
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ StorageOption = Annotated[
         help="Where records are kept as well, such as s3://bucket/ninthpower; a new head begins with them.",
     ),
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 RESULTS = Path("results")
 
 
@@ -49,10 +53,11 @@ def submit(
     fetch: Annotated[str | None, typer.Option(metavar="JOB", help="Bring home what there is of it now.")] = None,
     cancel: Annotated[str | None, typer.Option(metavar="JOB", help="End it; finished trials stay finished.")] = None,
     show_jobs: Annotated[bool, typer.Option("--list", help="List the cluster's jobs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --list: print JSON for machines.")] = False,
 ) -> None:
     """Run a sweep on a cluster that is somewhere else, follow it, and bring its results home.
 
-    Ctrl-C ends the following, not the sweep.
+    Ctrl-C ends the following, not the sweep. The exit code is that of the sweep there.
 
     Example: ninthpower submit experiments/sweeps/digits.yaml
     """
@@ -63,10 +68,15 @@ def submit(
     asked = [one for one in (sweep, attach, fetch, cancel, show_jobs or None) if one is not None]
     if len(asked) != 1:
         raise ValueError("give one of a sweep file, --attach JOB, --fetch JOB, --cancel JOB and --list")
+    if as_json and not show_jobs:
+        raise ValueError("--json goes with --list; a sweep that is followed prints what it prints there")
     loaded = load_sweep(sweep, overrides or ()) if sweep else None
     job_id = attach or fetch or cancel
     submitted = find_submitted(job_id, results) if job_id else None
     jobs = Jobs(address)
+    if as_json:
+        typer.echo(json.dumps([asdict(job) for job in jobs.all()], indent=1))
+        return
     if show_jobs:
         for job in jobs.all():
             typer.echo(f"{job.job_id}\t{job.status}\t{job.message}")
@@ -82,13 +92,13 @@ def submit(
         return
     if cancel:
         jobs.stop(submitted.job_id)
-    _follow_and_fetch(jobs, submitted, results, follow_it=not fetch)
+    _follow_and_fetch(jobs, submitted, results, follow_it=not fetch, is_cancelled=bool(cancel))
 
 
-def _follow_and_fetch(jobs: Jobs, submitted: Submitted, results: Path, *, follow_it: bool) -> None:
-    from experiments.submitting import bring_home, follow
+def _follow_and_fetch(jobs: Jobs, submitted: Submitted, results: Path, *, follow_it: bool, is_cancelled: bool) -> None:
+    from experiments.submitting import bring_home, ending, follow
 
-    failed = False
+    code = ExitCode.DONE
     if follow_it:
         try:
             job = follow(jobs, submitted, _write)
@@ -97,15 +107,15 @@ def _follow_and_fetch(jobs: Jobs, submitted: Submitted, results: Path, *, follow
                 f"\nthe sweep goes on without you; next: ninthpower submit --attach {submitted.job_id} "
                 f"--address {jobs.address} --results {results}"
             )
-            raise typer.Exit(130) from None
-        failed = job.status == "FAILED"
-        typer.echo(f"job {job.job_id} {job.status.lower()}" + (f": {job.message}" if failed else ""))
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        code = ExitCode.DONE if is_cancelled else ending(job)
+        typer.echo(f"job {job.job_id} {job.status.lower()}" + (f": {job.message}" if job.status == "FAILED" else ""))
     home = bring_home(jobs, submitted, results)
     typer.echo(home.sentence)
     if home.n_here:
         typer.echo(f"next: ninthpower fit {home.folder}")
-    if failed:
-        raise typer.Exit(3)
+    if code is not ExitCode.DONE:
+        raise typer.Exit(code)
 
 
 def sync(
@@ -114,26 +124,37 @@ def sync(
     ] = RESULTS,
     tracking_uri: TrackingOption = None,
     storage: StorageOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Deliver to MLflow what it missed, and exchange with the storage what either side lacks.
 
-    Example: ninthpower sync results/digits --tracking-uri http://127.0.0.1:5000
+    Without --tracking-uri each sweep's runs go where its last start was told to send them.
+
+    Example: ninthpower sync results/digits
     """
+    from experiments.destination import where_seen
     from experiments.syncing import sweep_folders, sync_sweep
 
-    incomplete = False
+    found = []
     folders = sweep_folders(results.absolute())
     for folder in folders:
         with working(f"delivering {folder.name}") as progress:
             synced = sync_sweep(
                 folder, tracking_uri=tracking_uri or None, storage_uri=storage or None, progress=progress
             )
-        typer.echo(synced.sentence)
-        incomplete = incomplete or bool(synced.problem)
+        found.append(synced)
+        if not as_json:
+            typer.echo(synced.sentence)
+    incomplete = any(synced.problem for synced in found)
+    if as_json:
+        typer.echo(json.dumps([synced.to_dict() for synced in found], indent=1))
+    elif incomplete:
+        say_next("ninthpower", "doctor", "--results", results.parent if folders == [results.absolute()] else results)
+    else:
+        here = results.parent if folders == [results.absolute()] else results
+        say_next(*where_seen(found[0].destination, here, found[0].name))
     if incomplete:
-        say_next("ninthpower", "doctor", "--results", results)
-        raise typer.Exit(1)
-    say_next("ninthpower", "ui", "--results", results.parent if folders == [results.absolute()] else results)
+        raise typer.Exit(ExitCode.NOT_IN_ORDER)
 
 
 def doctor(
@@ -143,6 +164,7 @@ def doctor(
     ] = None,
     tracking_uri: TrackingOption = None,
     storage: StorageOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Look at the environment, the results, and what is named of cluster, tracking server and storage.
 
@@ -153,12 +175,17 @@ def doctor(
     from experiments.doctor import examine
 
     findings = examine(results, address=address, tracking_uri=tracking_uri or None, storage_uri=storage or None)
-    console = make_console()
-    for finding in findings:
-        console.print(f"{'ok  ' if finding.good else 'MEND'}  {finding.sentence}", markup=False, soft_wrap=True)
-    if not all(finding.good for finding in findings):
-        raise typer.Exit(1)
-    say_next("ninthpower", "init", "mine.yaml")
+    good = all(finding.good for finding in findings)
+    if as_json:
+        typer.echo(json.dumps({"good": good, "findings": [asdict(finding) for finding in findings]}, indent=1))
+    else:
+        console = make_console()
+        for finding in findings:
+            console.print(f"{'ok  ' if finding.good else 'MEND'}  {finding.sentence}", markup=False, soft_wrap=True)
+    if not good:
+        raise typer.Exit(ExitCode.NOT_IN_ORDER)
+    if not as_json:
+        say_next("ninthpower", "init", "mine.yaml")
 
 
 def _write(text: str) -> None:

@@ -257,7 +257,7 @@ def _output_folder(first: RunsSource, name: str) -> Path:
 
 def _own_store(path: RunsSource) -> str | None:
     """The place in MLflow that the runs come from, or the SQLite store that the sweep wrote to beside its results."""
-    from experiments.delivering import STORE_NAME
+    from experiments.destination import STORE_NAME
 
     if isinstance(path, TrackedRuns):
         return path.address

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from cluster.records import Record
 from experiments.spec import Strict
+from experiments.wording import part_of
 from scaling.export import write_json
 
 if TYPE_CHECKING:
@@ -186,12 +187,12 @@ def changes(base: Conditions, tonight: Conditions) -> list[str]:
     relabelled = sum(line.labels_digest != old.labels_digest for line, old in both)
     if relabelled:
         found.append(
-            f"The labels that training sees are not those of the baseline, in {relabelled} of {len(both)} cells."
+            f"The labels that training sees are not those of the baseline, in {part_of(relabelled, len(both), 'cell')}."
         )
     if len(both) < max(len(base.audit), len(tonight.audit)):
         found.append(
-            f"FLOP per training step and labels were counted on both nights in {len(both)} of "
-            f"{max(len(base.audit), len(tonight.audit))} cells only."
+            f"FLOP per training step and labels were counted on both nights in "
+            f"{part_of(len(both), max(len(base.audit), len(tonight.audit)), 'cell')} only."
         )
     dearer = [
         line.flops_per_step / old.flops_per_step for line, old in both if line.flops_per_step != old.flops_per_step
@@ -199,7 +200,7 @@ def changes(base: Conditions, tonight: Conditions) -> list[str]:
     if dearer:
         found.append(
             f"A training step runs {100 * (min(dearer) - 1):+.3g}% to {100 * (max(dearer) - 1):+.3g}% FLOP against the "
-            f"baseline's, in {len(dearer)} of {len(both)} cells."
+            f"baseline's, in {part_of(len(dearer), len(both), 'cell')}."
         )
     return found
 

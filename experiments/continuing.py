@@ -39,9 +39,9 @@ CHECKPOINT_VERSION = 1
 LARGEST_SHARE = 0.02
 # The part of the program that decides what a trial finds, and how a checkpoint or a shared training is read.
 DECISIVE_FILES = (
-    "continuing.py", "evaluation.py", "families.py", "flops.py", "images.py", "initialising.py", "ledger.py",
-    "models.py", "mup.py", "preparation.py", "ranks.py", "spec.py", "torchvision_mend.py", "training.py",
-    "training_state.py", "trial.py", "workbench.py", "data/*.py", "techniques/*.py",
+    "continuing.py", "evaluation.py", "families.py", "flops.py", "images.py", "ledger.py",
+    "machine.py", "models.py", "mup.py", "preparation.py", "ranks.py", "spec.py", "team.py", "torchvision_mend.py",
+    "training.py", "training_state.py", "trial.py", "workbench.py", "data/*.py", "techniques/*.py",
 )  # fmt: skip
 # What is said of a checkpoint that cannot be used, by what differs.
 REFUSALS = {

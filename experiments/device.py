@@ -96,6 +96,15 @@ def find_device(kind: str, *, threads: int, precision: str, cache_folder: Path) 
     return Device("cuda", name, 1, rate, "measured matrix product", identifiers)
 
 
+def here(kind: str) -> tuple[str, str]:
+    """Kind and name of what this machine has for ``auto``, ``cpu`` or ``cuda``: its processor where there is no GPU."""
+    import torch
+
+    if kind != "cpu" and torch.cuda.is_available():
+        return "cuda", torch.cuda.get_device_name(0)
+    return "cpu", processor_name()
+
+
 def processor_name() -> str:
     """The processor's model, as the operating system gives it."""
     try:

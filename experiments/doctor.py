@@ -17,7 +17,9 @@ from pathlib import Path
 from cluster.lock import FolderInUseError, hold_folder
 from cluster.records import read_record, record_path
 from experiments.results import SWEEP_FILE, TRIALS_FOLDER
-from experiments.wording import bytes_text
+from experiments.wording import bytes_text, part_of
+from scaling.export import check_writable
+from scaling.words import agree, counted
 
 LEAST_FREE_BYTES = 2**30
 LEAST_OPEN_FILES = 4096
@@ -146,8 +148,11 @@ def _room(results: Path) -> Iterator[Finding]:
         free = shutil.disk_usage(place).free
         good = free >= LEAST_FREE_BYTES
         yield Finding(good, f"{bytes_text(free)} are free at {place}" + ("" if good else "; make room"))
-        if not os.access(place, os.W_OK):
-            yield Finding(False, f"{place} cannot be written to; give another --results")
+        option = "give --results" if place == folder else "set TMPDIR"
+        try:
+            check_writable(place, f"{option} and a folder that you may write to")
+        except ValueError as refusal:
+            yield Finding(False, str(refusal))
 
 
 def _sweep(folder: Path, tracking_uri: str | None) -> Iterator[Finding]:
@@ -171,12 +176,14 @@ def _sweep(folder: Path, tracking_uri: str | None) -> Iterator[Finding]:
     counts = Counter(str(record["status"]) for record in records)
     state = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none run yet"
     running = _holder(trials_folder)
-    yield Finding(True, f"{folder}: {state}, of {n_trials} trials" + (f"; {running}" if running else ""))
+    yield Finding(True, f"{folder}: {state}, of {counted(n_trials, 'trial')}" + (f"; {running}" if running else ""))
     if counts["failed"] and not running:
         first = next(record for record in records if record["status"] == "failed")
         reason = (str(first.get("reason") or "no reason given").splitlines() or [""])[-1]
         yield Finding(
-            False, f"{folder}: {counts['failed']} trials failed and the next start tries them again; one said: {reason}"
+            False,
+            f"{folder}: {counted(counts['failed'], 'trial')} failed and the next start tries "
+            f"{agree(counts['failed'], 'it', 'them')} again; one said: {reason}",
         )
     if not running:
         left = sorted(trials_folder.glob(".*.tmp"))
@@ -186,7 +193,8 @@ def _sweep(folder: Path, tracking_uri: str | None) -> Iterator[Finding]:
             )
     n_missing = count_undelivered(sweep, folder, records, tracking_uri)
     if n_missing and not running:
-        yield Finding(False, f"{folder}: MLflow has not been told of {n_missing} trials; run: ninthpower sync {folder}")
+        trials = counted(n_missing, "trial")
+        yield Finding(False, f"{folder}: MLflow has not been told of {trials}; run: ninthpower sync {folder}")
 
 
 def _holder(folder: Path) -> str:
@@ -232,7 +240,8 @@ def _cluster(address: str) -> str:
 
         jobs = Jobs(address).all()
         running = sum(not job.has_ended for job in jobs)
-        return f"the job server at {address} answers; {running} of {len(jobs)} jobs have not ended"
+        jobs_running = f"{part_of(running, len(jobs), 'job')} {agree(running, 'has', 'have')}"
+        return f"the job server at {address} answers; {jobs_running} not ended"
     from cluster.session import connect, resources_text
 
     with connect(address) as session:

@@ -23,10 +23,11 @@ MEANINGS = {
     ),
     ExitCode.NOT_POSSIBLE: (
         "what was asked cannot be done or judged: one sentence on standard error says the value, what is allowed, and "
-        "the remedy; --debug gives the traceback"
+        "the remedy; --debug gives the traceback before it, with the same code"
     ),
     ExitCode.TRIALS_FAILED: (
-        "the sweep ended and is reported, but trials failed; the next ninthpower sweep tries them again"
+        "the sweep ended and is reported, but trials failed; the next ninthpower sweep tries them again; submit gives "
+        "the code of its sweep"
     ),
     ExitCode.INTERRUPTED: "interrupted; what was finished is kept and reported",
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.background import background_of
-from experiments.delivering import STORE_NAME
+from experiments.destination import STORE_NAME, destination_of
 from experiments.results import (
     OUT_REMEDY,
     Analysis,
@@ -51,7 +51,7 @@ def fit_runs(
         path: What to read.
         cost, error, laws: What to relate; by default what the sweep says, else train_flops, test_error and two laws.
         out: Folder to write to; by default see `experiments.results.output_folder`.
-        tracking_uri: Where the sweep's runs are delivered to, for the links to them.
+        tracking_uri: Where the sweep's runs are delivered to, for the links to them; by default as remembered.
         as_before: Let what was fitted last in the folder take the place of what the sweep says.
         progress: Hears how far it has come.
 
@@ -67,7 +67,10 @@ def fit_runs(
     asked = {"cost": cost, "error": error, "laws": tuple(laws) if laws else None}
     settings = settings.model_copy(update={name: value for name, value in asked.items() if value is not None})
     title = f"{sweep.name if sweep else source_name(path)}: {label(settings.error)} against {label(settings.cost)}"
-    uri = tracking_uri or (sweep.tracking.uri if sweep else None) or _store_beside(path)
+    if sweep and isinstance(path, Path):
+        uri = destination_of(sweep, path, tracking_uri).uri
+    else:
+        uri = tracking_uri or (sweep.tracking.uri if sweep else None) or _store_beside(path)
     background = background_of(path, sweep, records, title=title, tracking_uri=uri)
     return FittedRuns(analyse(runs, settings, folder, background=background, progress=progress), folder)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 LARGEST_FIRST_SUBSET = 50_000
 SUBSETS = 5
 SIDE = 64
+SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,15 @@ def write_sweep_file(wish: Wish, path: Path, *, replace: bool = False) -> Datase
     from experiments.models import check_buildable, model_arguments
     from experiments.sweep import load_sweep
 
+    if path.is_dir():
+        raise ValueError(
+            f"{path} is a folder; name the sweep file to write, such as mine.yaml, and a folder of images by --data"
+        )
+    if path.suffix not in SUFFIXES:
+        raise ValueError(
+            f"{path} does not end in .yaml; name the sweep file to write, such as mine.yaml, and a folder of images by "
+            "--data"
+        )
     if path.exists() and not replace:
         raise ValueError(f"{path} exists; give --force to replace it, or name another file")
     check_writable(path.parent, "name a file in a folder that you may write to")
@@ -76,7 +86,9 @@ def dataset_name(wish: Wish) -> str:
     if wish.dataset:
         raise ValueError(f"--data {wish.folder} and --dataset {wish.dataset} are both given; give one")
     if not wish.folder.is_dir():
-        raise ValueError(f"there is no folder {wish.folder}; it holds train/CLASS/*.jpeg and val/CLASS/*.jpeg")
+        raise ValueError(
+            f"there is no folder {wish.folder}; give one that holds train/CLASS/*.jpeg and val/CLASS/*.jpeg"
+        )
     return f"imagefolder:{wish.folder.absolute()}?size={SIDE}"
 
 

@@ -13,6 +13,8 @@ from cluster.models import model_path
 from cluster.records import Record
 from experiments.dataset_facts import read_facts
 from experiments.results import read_sweep_records
+from experiments.wording import part_of
+from scaling.words import agree
 
 if TYPE_CHECKING:
     from cluster.tracking import Tracker
@@ -80,9 +82,10 @@ def log_kept_models(tracker: Tracker, sweep: SweepSpec, folder: Path) -> str:
     problem = tracker.log_models(sweep.name, [_describe(record, sweep, folder, facts) for record in kept])
     if not problem and missing:
         return (
-            f"{len(missing)} of {len(wanted)} models that tracking.models: {sweep.tracking.models} asks for are not in "
-            f"{folder} ({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}): their trials ended before it "
-            "was asked for, or on another machine; delete their records to train them again"
+            f"{part_of(len(missing), len(wanted), 'model')} that tracking.models: {sweep.tracking.models} asks for "
+            f"{agree(len(missing), 'is', 'are')} not in {folder} "
+            f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}): their trials ended before it was "
+            "asked for, or on another machine; delete their records to train them again"
         )
     return problem
 

@@ -23,7 +23,9 @@ from experiments.conditions import (
 )
 from experiments.history import NIGHTS_SUFFIX, PastNight, read_history, results_digest
 from experiments.results import read_results
+from experiments.wording import part_of
 from scaling.guard import Drift, Night, NightSetting, judge_night, measure_drift, pair_trials
+from scaling.words import agree, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,10 +75,13 @@ class JudgedNight:
     def headline(self) -> str:
         """The verdict in one sentence."""
         if self.regressions:
-            return f"Learning has become dearer: {len(self.regressions)} findings."
+            return f"Learning has become dearer: {counted(len(self.regressions), 'finding')}."
         if not self.night.differing:
-            return f"Nothing has changed: all {self.night.n_pairs} trials are those of the baseline, to the last bit."
-        return f"No loss was shown over {self.night.n_pairs} trials; the results are not those of the baseline."
+            n_pairs = self.night.n_pairs
+            trials = "the one trial is that" if n_pairs == 1 else f"all {n_pairs} trials are those"
+            return f"Nothing has changed: {trials} of the baseline, to the last bit."
+        trials = counted(self.night.n_pairs, "trial")
+        return f"No loss was shown over {trials}; the results are not those of the baseline."
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it, and `read_history` reads it."""
@@ -103,7 +108,7 @@ def run_night(
         ValueError: If a trial of the sweep cannot run, or there is a night of that name.
         RuntimeError: If the night was interrupted.
     """
-    from experiments.delivering import STORE_NAME
+    from experiments.destination import STORE_NAME
     from experiments.reference_kernel import kernel_beside, time_reference_kernel
     from experiments.running import machine_for, run_sweep
     from experiments.training_audit import audit_trials
@@ -126,8 +131,8 @@ def run_night(
         )  # fmt: skip
     if finished.outcome.interrupted:
         raise RuntimeError(
-            f"stopped after {finished.outcome.n_recorded} of {finished.outcome.n_requested} trials; a night is run "
-            "in one piece, so run `ninthpower nightly` again"
+            f"stopped after {part_of(finished.outcome.n_recorded, finished.outcome.n_requested, 'trial')}; a night is "
+            "run in one piece, so run `ninthpower nightly` again"
         )
     after = time_reference_kernel(threads=machine.threads)
     audit = audit_trials(sweep.trials(), machine)
@@ -155,13 +160,15 @@ def judge(
     pairs = pair_trials(in_kernels(kept, base.conditions), in_kernels(tonight, conditions))
     if pairs.missing:
         raise ValueError(
-            f"the night was cut short or the sweep is another: {len(pairs.missing)} trials of the baseline are "
-            f"not there, the first is {pairs.missing[0]}; run the night again, or write a new baseline"
+            f"the night was cut short or the sweep is another: {counted(len(pairs.missing), 'trial')} of the "
+            f"baseline {agree(len(pairs.missing), 'is', 'are')} not there, the first is {pairs.missing[0]}; run "
+            "the night again, or write a new baseline"
         )
     lost = [words for words, status in pairs.unfinished if status != "diverged"]
     if lost:
         raise ValueError(
-            f"{len(lost)} trials failed or were stopped, so the night is not whole; the first is {lost[0]}"
+            f"{counted(len(lost), 'trial')} failed or {agree(len(lost), 'was', 'were')} stopped, so the night is not "
+            f"whole; the first is {lost[0]}"
         )
     kernels = [list(_kernel_seconds(side).dropna()) for side in (kept, tonight)]
     not_known = not_comparable(base.conditions, conditions, *kernels)
@@ -219,7 +226,8 @@ def nights_before(nights_folder: Path, tracking_uri: str | None, sweep: str) -> 
 def track_night(judged: JudgedNight, sweep: str, folder: Path, nights_folder: Path, tracking_uri: str | None) -> str:
     """Write the night to MLflow, a run per night; return a problem in one sentence, or nothing."""
     from cluster.night_log import log_night
-    from experiments.delivering import ARTIFACTS_NAME, STORE_NAME
+    from experiments.delivering import ARTIFACTS_NAME
+    from experiments.destination import STORE_NAME
 
     root = nights_folder.absolute()
     metrics: dict[str, float | None] = {f"gain/{name}": gain for name, gain in gains_for_drift(judged.night).items()}

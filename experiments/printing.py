@@ -36,9 +36,14 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
         table.add_row(*row.values())
     console.print(table)
     console.print(
-        f"{plan.workers} trials side by side on {plan.device}; time and energy from "
-        f"{plan.calibration_seconds:.0f} s of measured steps."
+        f"{counted(plan.workers, 'trial')} side by side on {plan.device}; time and energy from "
+        f"{plan.calibration_seconds:.0f} s of measured steps, as busy as the machine was then."
     )
+    if plan.elsewhere:
+        console.print(
+            "The trials are given GPUs and this machine has none: their time, energy and money are unknown, those "
+            "above are of this machine's processor, and memory was not checked."
+        )
     left = [trial for trial in plan.trials if not trial["done"]]
     if left:
         console.print(f"Ray's start, the fits and the report take some {plan.overhead_seconds:.0f} s more.")

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments.wording import flops_text, seconds_text
+from experiments.wording import flops_text, part_of, seconds_text
 
 LOG_SECONDS = 10.0
 
@@ -93,7 +93,7 @@ class SweepProgress:
     def line(self) -> str:
         """One line that says where the sweep stands."""
         failed = sum(status != "finished" for status in self._done.values())
-        parts = [f"{len(self._done)} of {len(self._seconds)} trials", *self._details(failed)]
+        parts = [part_of(len(self._done), len(self._seconds), "trial"), *self._details(failed)]
         return ", ".join(parts)
 
     def _details(self, failed: int) -> list[str]:

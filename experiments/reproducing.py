@@ -12,7 +12,7 @@ from typing import Any
 from cluster.records import Record
 from experiments.results import read_results
 from experiments.sweep import SweepSpec
-from scaling.words import counted
+from scaling.words import agree, counted
 
 # What a clock, a meter or the machine itself says: never the same twice, and no claim of a trial.
 CLOCK_WORDS = ("seconds", "joules", "carbon", "utilisation", "hardware_burden", "peak_memory")
@@ -79,10 +79,12 @@ class Reproduction:
     @property
     def sentence(self) -> str:
         """The answer in one sentence."""
+        trials = counted(self.n_trials, "trial")
         if not self.differences:
-            return f"The same: {self.n_trials} trials agree in all {len(self.columns)} columns, to the last bit."
+            agrees = agree(self.n_trials, "agrees", "agree")
+            return f"The same: {trials} {agrees} in all {len(self.columns)} columns, to the last bit."
         names = ", ".join(one.column for one in self.differences)
-        return f"Not the same: of {len(self.columns)} columns of {self.n_trials} trials these differ: {names}."
+        return f"Not the same: of {len(self.columns)} columns of {trials} these differ: {names}."
 
     @property
     def explanation(self) -> str:

@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from cluster.lock import hold_folder
 from cluster.records import final_ids
 from experiments.dataset_facts import dataset_facts, save_facts
-from experiments.delivering import deliver, open_tracker
+from experiments.delivering import deliver_runs, open_tracker
+from experiments.destination import Destination, first_destination, remember_destination
 from experiments.fitting import fit_runs
-from experiments.keeping import BestModels
-from experiments.results import TRIALS_FOLDER, Analysis, save_sweep
+from experiments.keeping import BestModels, log_kept_models
+from experiments.results import TRIALS_FOLDER, Analysis, read_sweep_records, save_sweep
 from experiments.sweep import SweepSpec
 from experiments.syncing import exchange
 from experiments.terminal import working
+from experiments.wording import part_of
 from scaling.progress import Progress, silent
+from scaling.words import agree, counted
 
 if TYPE_CHECKING:
     from cluster.checkpoints import Checkpointing
@@ -40,7 +44,8 @@ class SweepPlan:
         name: Of the sweep.
         lines: Totals, per technique and in all.
         workers: Trials side by side.
-        device: The processor.
+        device: Where steps were measured.
+        elsewhere: Whether trials are given GPUs and no step could be measured on one.
         calibration_seconds: How long steps were measured [s].
         currency: Of the money.
         overhead_seconds: About what Ray's start, the fits and the report take beside the trials [s].
@@ -51,6 +56,7 @@ class SweepPlan:
     lines: tuple[PlanLine, ...]
     workers: int
     device: str
+    elsewhere: bool
     calibration_seconds: float
     currency: str
     overhead_seconds: float
@@ -63,12 +69,21 @@ class SweepPlan:
 
 @dataclass(frozen=True)
 class FinishedSweep:
-    """A sweep that came to its end, or to its user's."""
+    """A sweep that came to its end, or to its user's.
+
+    Attributes:
+        outcome: What became of its trials.
+        analysis: What they found; None where the sweep was stopped before one had finished.
+        folder: Results folder.
+        destination: Where its runs go.
+        undelivered: Why trials or report are not there, in a sentence; empty if they are.
+    """
 
     outcome: Outcome
-    analysis: Analysis
+    analysis: Analysis | None
     folder: Path
-    tracking_server: str | None
+    destination: Destination
+    undelivered: str = ""
 
 
 def plan_sweep(
@@ -84,13 +99,16 @@ def plan_sweep(
     Raises:
         ValueError: If a trial of the sweep cannot run, or needs more memory than this machine has.
     """
-    from experiments.device import processor_name
+    from experiments.device import here
     from experiments.plan import SWEEP_OVERHEAD_SECONDS, check_memory, check_sweep, plan_trials, summarise
     from experiments.step_costs import calibrate
 
-    machine = machine_for(sweep, data_folder)
+    machine = worker_machine(sweep, machine_for(sweep, data_folder))
     check_sweep(sweep, machine)
-    check_memory(sweep.trials(), machine, memory_gib=sweep.resources.memory_gib)
+    kind, device = here(machine.device)
+    elsewhere = machine.device == "cuda" and kind != "cuda"
+    if not elsewhere:  # of the memory of another machine nothing is known
+        check_memory(sweep.trials(), machine, memory_gib=sweep.resources.memory_gib)
     began = time.perf_counter()
     calibration = calibrate(sweep.trials(), machine, progress)
     seconds = time.perf_counter() - began
@@ -104,7 +122,7 @@ def plan_sweep(
         for trial in planned
     ]  # fmt: skip
     return SweepPlan(
-        sweep.name, tuple(lines), side_by_side, processor_name(), seconds, sweep.energy.currency,
+        sweep.name, tuple(lines), side_by_side, device, elsewhere, seconds, sweep.energy.currency,
         SWEEP_OVERHEAD_SECONDS, tuple(trials),
     )  # fmt: skip
 
@@ -131,33 +149,43 @@ def run_sweep(
         FolderInUseError: If the sweep is already running and does not end within `wait_seconds`.
         OSError: If the storage does not answer at the start.
     """
-    from cluster.mlflow_errors import without_password
     from experiments.plan import check_memory, check_sweep
     from experiments.workbench import open_dataset
 
     folder = (results_folder / sweep.name).absolute()
     machine = machine_for(sweep, data_folder)
-    check_sweep(sweep, machine)
+    check_sweep(sweep, worker_machine(sweep, machine))
     if address is None:
         check_memory(sweep.trials(), machine)
+    # Another driver on the folder is met here and not only once Ray is up, nor its sweep file overwritten.
+    with hold_folder(folder / TRIALS_FOLDER, wait_seconds=wait_seconds):
+        pass
     names = dict.fromkeys(trial.dataset for trial in sweep.trials())
     facts = [dataset_facts(name, open_dataset(name, machine.data_folder, machine.cache_folder)) for name in names]
     save_sweep(sweep, folder)
     save_facts(facts, folder)
+    destination = first_destination(sweep, folder, tracking_uri)
     tracker = open_tracker(sweep, results_folder, tracking_uri)
+    remember_destination(folder, tracking_uri)
     with tracker, _mirrored(sweep, folder / TRIALS_FOLDER, storage_uri, console) as mirrors:
         outcome = run_trials_of(
             sweep, machine, folder=folder, workers=workers, address=address, console=console, quiet=quiet,
             listeners=[tracker, *mirrors], wait_seconds=wait_seconds, storage_uri=storage_uri,
         )  # fmt: skip
+    if outcome.interrupted and not _has_finished_trial(sweep, folder):
+        return FinishedSweep(outcome, None, folder, destination)
     waiting: AbstractContextManager[Progress] = nullcontext(silent) if quiet else working("fitting and drawing")
     with waiting as progress:
-        analysis = fit_runs(folder, tracking_uri=tracking_uri, progress=progress).analysis
-    problem = deliver(tracker, sweep, folder, analysis)
+        analysis = fit_runs(folder, tracking_uri=destination.uri, progress=progress).analysis
+    undelivered = deliver_runs(tracker, sweep, folder, analysis)
+    problem = undelivered or log_kept_models(tracker, sweep, folder)
     if problem:
         console.print(problem)
-    uri = tracking_uri or sweep.tracking.uri
-    return FinishedSweep(outcome, analysis, folder, without_password(uri) if uri else None)
+    return FinishedSweep(outcome, analysis, folder, destination, undelivered)
+
+
+def _has_finished_trial(sweep: SweepSpec, folder: Path) -> bool:
+    return any(record["status"] == "finished" for record in read_sweep_records(sweep, folder))
 
 
 def run_trials_of(
@@ -185,7 +213,8 @@ def run_trials_of(
     planned = plan_trials(sweep, machine, done=done)
     waiting = [trial for trial in planned if not trial.done]
     if len(waiting) < len(planned) and not quiet:
-        console.print(f"{len(planned) - len(waiting)} of {len(planned)} trials are finished already")
+        n_done = len(planned) - len(waiting)
+        console.print(f"{part_of(n_done, len(planned), 'trial')} {agree(n_done, 'is', 'are')} finished already")
     progress = SweepProgress(
         {trial.spec.trial_id: trial.seconds for trial in waiting},
         {trial.spec.trial_id: trial.flops for trial in waiting},
@@ -244,12 +273,13 @@ def _mirrored(
         return
     n_fetched, _ = exchange(sweep, records_folder, storage)
     if n_fetched:
-        console.print(f"{n_fetched} finished trials came from {storage.uri}")
+        console.print(f"{counted(n_fetched, 'finished trial')} came from {storage.uri}")
     with Mirror(storage) as mirror:
         yield [mirror]
     if mirror.n_missing:
         console.print(
-            f"{mirror.n_missing} trials are not in {storage.uri} ({mirror.problem}); ninthpower sync writes them"
+            f"{counted(mirror.n_missing, 'trial')} {agree(mirror.n_missing, 'is', 'are')} not in {storage.uri} "
+            f"({mirror.problem}); ninthpower sync writes what is missing"
         )
 
 

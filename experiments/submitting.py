@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.parcel import store, unpack
+from experiments.exit_codes import ExitCode
 from experiments.results import TRIALS_FOLDER, save_sweep
 from experiments.sweep import SweepSpec, parse_sweep
+from experiments.wording import part_of
+from scaling.words import agree
 
 if TYPE_CHECKING:
     from cluster.jobs import Job, Jobs
@@ -59,7 +62,8 @@ class BroughtHome:
     @property
     def sentence(self) -> str:
         """How much of the sweep is here."""
-        return f"{self.n_here} of {self.n_trials} trials are at home, {self.n_new} of them new, in {self.folder}"
+        are = agree(self.n_trials, "is", "are")
+        return f"{part_of(self.n_here, self.n_trials, 'trial')} {are} at home, {self.n_new} new, in {self.folder}"
 
 
 def submit_sweep(
@@ -111,6 +115,19 @@ def find_submitted(job_id: str, results_folder: Path) -> Submitted:
 def follow(jobs: Jobs, submitted: Submitted, write: Callable[[str], object]) -> Job:
     """Pass on what the sweep prints until it ends."""
     return jobs.follow(submitted.job_id, write)
+
+
+def ending(job: Job) -> ExitCode:
+    """The exit code of a followed job: that of the sweep there, as far as it could give one.
+
+    A head that is lost, and a command that could not begin, leave what was asked undone.
+    """
+    if job.status == "STOPPED":
+        return ExitCode.INTERRUPTED
+    if job.status != "FAILED":
+        return ExitCode.DONE
+    codes = (ExitCode.TRIALS_FAILED, ExitCode.INTERRUPTED)
+    return next((code for code in codes if code == job.exit_code), ExitCode.NOT_POSSIBLE)
 
 
 def bring_home(jobs: Jobs, submitted: Submitted, results_folder: Path) -> BroughtHome:

@@ -126,6 +126,9 @@ class SweepSpec(Strict):
         Raises:
             ValueError: If a field, a range or a value is not allowed; the message says where.
         """
+        for key in self.training:
+            if key not in TrialSpec.model_fields:
+                raise ValueError(f"training.{key} is no field of a trial{_nearest(key, TrialSpec.model_fields)}")
         defaults = {"dataset": self.dataset, "family": self.family, **self.training}
         blocks = ([("grid", self.grid)] if self.grid else []) + [
             (f"points[{number}]", point) for number, point in enumerate(self.points)
@@ -153,6 +156,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
         content = _KeysOnce(path.read_text(encoding="utf-8")).get_single_data()
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        raise ValueError(f"{path} is empty; ninthpower init writes a sweep file to begin with")
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds {type(content).__name__}, not a mapping of keys to values")
     for override in overrides:
@@ -239,7 +244,8 @@ def _expand(block: Mapping[str, Axis], defaults: dict[str, Any], place: str) -> 
     except ValueError as error:
         raise ValueError(f"{place}.{error}") from None
     return [
-        _trial(_merged(defaults, dict(zip(block, values, strict=True))), place) for values in itertools.product(*axes)
+        _trial(_merged(defaults, dict(zip(block, values, strict=True))), place, block)
+        for values in itertools.product(*axes)
     ]
 
 
@@ -255,11 +261,15 @@ def _merged(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     return {**defaults, **fields, "technique_options": options}
 
 
-def _trial(fields: dict[str, Any], place: str) -> TrialSpec:
+def _trial(fields: dict[str, Any], place: str, block: Mapping[str, Axis]) -> TrialSpec:
     try:
         return TrialSpec.model_validate(fields)
     except ValidationError as error:
-        raise ValueError(f"{place} and training together: {_explain(error, TrialSpec)}") from None
+        said = _explain(error, TrialSpec)
+        field = str((error.errors()[0]["loc"] or ("",))[0])
+        if error.error_count() == 1 and said.startswith(f"{field} is "):
+            raise ValueError(f"{place if field in block else 'training'}.{said}") from None
+        raise ValueError(f"{place} and training together: {said}") from None
 
 
 def _range_values(field: str, axis: dict[str, Any]) -> list[float]:
@@ -276,7 +286,21 @@ def _range_values(field: str, axis: dict[str, Any]) -> list[float]:
         if not (0 < low <= high and isinstance(points, int) and 2 <= points <= 1000):
             raise ValueError(f"{form} with 0 < from <= to and 2 to 1,000 points")
         return [low * (high / low) ** (step / (points - 1)) for step in range(points)]
-    raise ValueError(form)
+    raise ValueError(form + _misspelt_range(axis))
+
+
+def _misspelt_range(axis: dict[str, Any]) -> str:
+    """What a range with a wrong key was probably to be; nothing where no key is near."""
+    allowed, keys = ["log2", "geometric"], set(axis)
+    inner = axis.get("geometric")
+    if keys == {"geometric"} and isinstance(inner, dict):
+        allowed, keys = ["from", "to", "points"], set(inner)
+    for key in sorted(map(str, keys - set(allowed))):
+        near = difflib.get_close_matches(key, allowed, n=1)
+        if near:
+            return f"; {key!r} is no key of it: did you mean {near[0]!r}?"
+    missing = [name for name in allowed if name not in keys]
+    return f"; it lacks {missing[0]!r}" if "points" in allowed and missing else ""
 
 
 def _number(value: Any, form: str) -> float:
@@ -314,8 +338,14 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     place = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        allowed = _fields_at(model, first["loc"][:-1])
-        return f"unknown key {place!r}{_nearest(str(first['loc'][-1]), allowed)}{more}"
+        key, allowed = str(first["loc"][-1]), _fields_at(model, first["loc"][:-1])
+        meant = difflib.get_close_matches(key, list(TrialSpec.model_fields), n=1)
+        if model is SweepSpec and place == key and meant and not difflib.get_close_matches(key, allowed, n=1):
+            return (
+                f"unknown key {place!r} at the top of the file; did you mean {meant[0]!r} below training, or below "
+                f"grid for several values?{more}"
+            )
+        return f"unknown key {place!r}{_nearest(key, allowed)}{more}"
     if first["type"] == "missing":
         return f"the key {place!r} is missing{more}"
     message = first["msg"].removeprefix("Value error, ")

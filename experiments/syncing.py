@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cluster.records import Record, read_record, record_path
 from experiments.delivering import deliver, open_tracker
+from experiments.destination import Destination, destination_of
 from experiments.fitting import fit_runs
 from experiments.results import SWEEP_FILE, TRIALS_FOLDER, read_sweep, read_sweep_records
 from experiments.sweep import SweepSpec
+from experiments.wording import part_of
 from scaling.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ class Synced:
 
     Attributes:
         name: The sweep.
+        destination: Where its runs go.
         n_records: Records in the folder, those fetched now included.
         n_delivered: Records that MLflow had missed and has now.
         n_undelivered: Records that it still lacks.
@@ -33,6 +36,7 @@ class Synced:
     """
 
     name: str
+    destination: Destination
     n_records: int
     n_delivered: int
     n_undelivered: int
@@ -43,11 +47,16 @@ class Synced:
     @property
     def sentence(self) -> str:
         """What was done, and what is left."""
-        parts = [f"{self.name}: {self.n_delivered} of {self.n_records} trials delivered to MLflow now"]
+        delivered = part_of(self.n_delivered, self.n_records, "trial")
+        parts = [f"{self.name}: {delivered} delivered to MLflow now ({self.destination.shown})"]
         parts += [f"{self.n_fetched} fetched from the storage"] if self.n_fetched else []
         parts += [f"{self.n_stored} written to the storage"] if self.n_stored else []
         parts += [f"{self.n_undelivered} not in MLflow yet"] if self.n_undelivered else []
         return ", ".join(parts) + (f": {self.problem}" if self.problem else "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it, the address without credentials."""
+        return {**asdict(self), "destination": self.destination.shown}
 
 
 def sweep_folders(path: Path) -> list[Path]:
@@ -79,15 +88,20 @@ def sync_sweep(
     storage = open_storage(storage_uri, sweep.name)
     n_fetched, n_stored = exchange(sweep, folder / TRIALS_FOLDER, storage) if storage else (0, 0)
     records = read_sweep_records(sweep, folder)
-    tracker = open_tracker(sweep, folder.parent, tracking_uri)
+    destination = destination_of(sweep, folder, tracking_uri)
+    tracker = open_tracker(sweep, folder.parent, destination.told)
     report = tracker.deliver_missing(_heard(records, progress))
     problem = report.problem
     if not report.n_missing and any(record["status"] == "finished" for record in records):
         try:
-            problem = deliver(tracker, sweep, folder, fit_runs(folder).analysis)
+            problem = deliver(tracker, sweep, folder, fit_runs(folder, tracking_uri=destination.uri).analysis)
         except ValueError as error:
             problem = f"the run of the sweep itself was not written, since {error}"
-    return Synced(sweep.name, len(records), report.n_delivered, report.n_missing, n_fetched, n_stored, problem)
+    if problem and destination.remedy:
+        problem += f"; {destination.remedy}"
+    return Synced(
+        sweep.name, destination, len(records), report.n_delivered, report.n_missing, n_fetched, n_stored, problem
+    )  # fmt: skip
 
 
 def _heard(records: Sequence[Record], progress: Progress) -> Iterator[Record]:
@@ -112,7 +126,7 @@ def count_undelivered(sweep: SweepSpec, folder: Path, records: list[Record], tra
     from cluster.delivery_log import DeliveryLog
     from cluster.mlflow_values import digest
 
-    tracker = open_tracker(sweep, folder.parent, tracking_uri)
+    tracker = open_tracker(sweep, folder.parent, destination_of(sweep, folder, tracking_uri).told)
     delivered = DeliveryLog(folder.absolute(), tracker.uri, tracker.experiment)
     found = [(delivered.find(record["trial_id"]), record) for record in records]
     return sum(delivery is None or delivery.digest != digest(record) for delivery, record in found)

@@ -6,7 +6,10 @@ import errno
 import os
 from pathlib import Path
 
+from scaling.words import agree
+
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+FOLDER_REMEDY = "give --results or --out and a folder that you may write to"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -31,6 +34,11 @@ def count_text(count: float) -> str:
         if count >= size:
             return f"{count / size:.3g} {letter}"
     return f"{count:.0f}"
+
+
+def part_of(part: int, whole: int, noun: str) -> str:
+    """Some of a number of things, in words: 0 of 1 trial, 3 of 18 trials."""
+    return f"{part} of {whole} {agree(whole, noun, f'{noun}s')}"
 
 
 def bytes_text(n_bytes: float) -> str:
@@ -58,7 +66,6 @@ def refusal_text(error: OSError) -> str:
     if path.is_file() and not os.access(path, os.R_OK):
         return f"{path} may not be read by this user ({error.strerror}); ask its owner, or give another"
     folder = next(folder for folder in (path, *path.parents) if folder.is_dir())
-    return (
-        f"nothing can be written in {folder} ({error.strerror}); give a folder where it can, by --results or --out, or "
-        "ask its owner"
-    )
+    from scaling.export import not_writable_text
+
+    return not_writable_text(folder, error, FOLDER_REMEDY)

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling.runs import cell_columns
+from scaling.words import agree
 
 Labels: TypeAlias = NDArray[np.int64]
 Columns: TypeAlias = pd.DataFrame | Mapping[str, Any]
@@ -55,9 +56,9 @@ def _told_apart(table: Columns, codes: Labels, cost: str) -> tuple[Labels, str]:
         return codes, ""
     n_repeats = codes.size - _n_distinct(codes)
     note = (
-        f"{n_repeats} of {codes.size} runs repeat the {cost} of another, and no seeds tell them apart: each counts as "
-        "a cell of its own, and a frontier keeps the luckiest; number repeats in a column `seed`, and keep each run "
-        "once"
+        f"{n_repeats} of {codes.size} runs {agree(n_repeats, 'repeats', 'repeat')} the {cost} of another, and no seeds "
+        "tell them apart: each counts as a cell of its own, and a frontier keeps the luckiest; number repeats in a "
+        "column `seed`, and keep each run once"
     )
     return np.arange(codes.size, dtype=np.int64), note if n_repeats else ""
 

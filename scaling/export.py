@@ -31,9 +31,14 @@ def check_writable(folder: Path, remedy: str = "give a folder that you may write
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        why = error.strerror or str(error)
-        raise ValueError(f"{folder} cannot be written to ({why[:1].lower()}{why[1:]}); {remedy}") from None
+        raise ValueError(not_writable_text(folder, error, remedy)) from None
     return folder
+
+
+def not_writable_text(folder: Path, error: OSError, remedy: str = "give a folder that you may write to") -> str:
+    """Say where nothing can be written, why, and what to do: the same sentence wherever it turns out."""
+    why = error.strerror or str(error)
+    return f"{folder} cannot be written to ({why[:1].lower()}{why[1:]}); {remedy}"
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> Path:

@@ -71,6 +71,14 @@ def test_what_runs_is_what_make_runs(path):
     assert named <= targets
 
 
+def test_make_says_that_it_installs_before_it_is_silent_for_minutes():
+    """As make itself would run it for a set-up that is out of date."""
+    command = ["make", "--dry-run", "--what-if", "pyproject.toml", "install"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert 0 < printed.index("installing into .venv (some minutes the first time)") < printed.index("pip install")
+
+
 def test_a_night_that_fails_or_ends_before_its_time_is_told():
     """A job that ran out of time is cancelled, which `failure()` does not see; no cache is written twice by a name."""
     (nightly,) = [path for path in WORKFLOWS if path.name == "nightly.yml"]

@@ -110,7 +110,10 @@ def _resolve(
             raise ValueError(f"{name!r}: {request.kind} takes nothing after ':'; write {request.kind!r}")
         return request, cast(_Source, importlib.import_module(_MODULES[request.kind])), shifted
     if request.target:
-        return request, cast(_Source, importlib.import_module("experiments.data.own")), shifted
+        own = importlib.import_module("experiments.data.own")
+        if shifted is not None:
+            own.refuse_argument(request, OPTION)
+        return request, cast(_Source, own), shifted
     near = difflib.get_close_matches(request.kind, DATASET_NAMES, n=1)
     guess = f"did you mean {near[0]!r}?" if near else "or bring your own as module:function"
     raise ValueError(f"there is no data set {name!r}; allowed are {', '.join(DATASET_NAMES)}; {guess}")

@@ -16,6 +16,7 @@ from experiments.data.request import Request
 from experiments.data.subsets import stratified_split
 
 _VERSION = 1
+PARTS = ("train", "val", "test")
 SIZE, SMALLEST_SIZE, LARGEST_SIZE = 224, 8, 1024
 # Where there is no test folder, val/ is the test set, as is usual for ImageNet, and validation is
 # cut from train/: a tenth of each class, but no more than ImageNet's own 50.
@@ -92,16 +93,30 @@ def _root(request: Request) -> Path:
 def _part_folders(request: Request) -> dict[str, Path]:
     """The folders that are there, by their part: train, val and perhaps test."""
     root = _root(request)
-    folders = {part: root / part for part in ("train", "val", "test")}
+    folders = {part: root / part for part in PARTS}
     for part in ("train", "val"):
         if not folders[part].is_dir():
             raise ValueError(
                 f"{request.name!r}: there is no folder {folders[part]}; an image folder holds "
-                "train/CLASS/*.jpeg and val/CLASS/*.jpeg, and test/CLASS/*.jpeg if you like"
+                f"train/CLASS/*.jpeg and val/CLASS/*.jpeg, and test/CLASS/*.jpeg if you like{_advice(root)}"
             )
     # ImageNet's own test folder has no classes, since its labels are not published.
     has_test = folders["test"].is_dir() and any(entry.is_dir() for entry in folders["test"].iterdir())
     return folders if has_test else {part: folders[part] for part in ("train", "val")}
+
+
+def _advice(root: Path) -> str:
+    """How to bring a folder of another layout into this one; nothing where there is no image near."""
+    if not root.is_dir():
+        return ""
+    n_flat = len(_image_names(root))
+    if n_flat:
+        return f": sort the images that lie in {root} ({n_flat}) into a folder per class below train/ and below val/"
+    holders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name not in PARTS)
+    classes = [name for name in holders if _image_names(root / name)]
+    if len(classes) > 1:
+        return f": move class folders such as {classes[0]}/ below train/, and a part of the images of each below val/"
+    return ""
 
 
 def class_names(request: Request) -> list[str]:
@@ -109,7 +124,11 @@ def class_names(request: Request) -> list[str]:
     folders = _part_folders(request)
     classes = sorted(entry.name for entry in folders["train"].iterdir() if entry.is_dir())
     if len(classes) < 2:
-        raise ValueError(f"{folders['train']} holds {len(classes)} class folders; at least 2 are needed")
+        n_flat = len(_image_names(folders["train"]))
+        raise ValueError(
+            f"{folders['train']} holds {len(classes)} class folder{'' if len(classes) == 1 else 's'}; at least 2 are "
+            "needed" + (f": sort the images that lie in it ({n_flat}) into a folder per class" if n_flat else "")
+        )
     for part, folder in folders.items():
         strange = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name not in set(classes))
         if strange:
@@ -180,8 +199,9 @@ def _refuse_small_classes(labels: NDArray[np.int64], classes: list[str], folder:
     smallest = int(sizes.argmin())
     if sizes[smallest] < least:
         raise ValueError(
-            f"{folder} has {sizes[smallest]} images of the class {classes[smallest]!r}; at least {least} are "
-            "needed, one to train and, where there is no test folder, one for validation"
+            f"{folder} has {sizes[smallest]} image{'' if sizes[smallest] == 1 else 's'} of the class "
+            f"{classes[smallest]!r}; at least {least} are needed, one to train and, where there is no test folder, one "
+            "for validation"
         )
 
 

@@ -52,6 +52,21 @@ def load(request: Request) -> Dataset:
     return dataset
 
 
+def refuse_argument(request: Request, option: str) -> None:
+    """Refuse an option of every data set where the function has an argument of that name, for which it may be meant.
+
+    Raises:
+        ValueError: If it has; or the function cannot be imported.
+    """
+    function = _imported(request.kind, request.target, request.name)
+    if option in inspect.signature(function).parameters:
+        raise ValueError(
+            f"{request.name!r}: {option} is the path of a real shifted test set, for any data set, and the function "
+            "has an argument of that name, which would not be given it: functions are called without arguments; rename "
+            "the argument, or leave the option out"
+        )
+
+
 def _imported(module_name: str, function_name: str, name: str) -> Any:
     try:
         module = importlib.import_module(module_name)

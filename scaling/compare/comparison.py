@@ -198,12 +198,15 @@ class Comparison:
             lost = {status: number for status, number in counts.items() if status != "finished"}
             if lost:
                 words = ", ".join(f"{number} {status}" for status, number in lost.items())
-                found.append(f"Of {sum(counts.values())} trials of {name}, {words}: they are not on its frontier.")
+                are = "it is" if sum(lost.values()) == 1 else "they are"
+                trials = counted(sum(counts.values()), "trial")
+                found.append(f"Of {trials} of {name}, {words}: {are} not on its frontier.")
         for name, notes in self.noted.items():
             number, first = sum(notes.values()), max(notes, key=notes.__getitem__)
             which = "carries a note" if number == 1 else "carry a note"
             most = "" if len(notes) == 1 else ", most often" if notes[first] > 1 else ", for instance"
-            found.append(f"Of {sum(self.statuses[name].values())} trials of {name}, {number} {which}{most}: {first}.")
+            trials = counted(sum(self.statuses[name].values()), "trial")
+            found.append(f"Of {trials} of {name}, {number} {which}{most}: {first}.")
         return found
 
 

@@ -1,11 +1,13 @@
 """Ray's own memory monitor, on a cluster of somebody else's: what it ends is repeated alone, and the sweep goes on."""
 
+import inspect
+import re
 from types import SimpleNamespace
 
 import pytest
 import ray
 
-from cluster.evictions import tell_evictions_as_deaths
+from cluster.evictions import HEARERS, tell_evictions_as_deaths
 from cluster.memory import machine_memory
 from cluster.postponed import ran_out_of_memory
 from cluster.records import read_records
@@ -52,6 +54,23 @@ def test_other_errors_are_passed_on_as_they_are():
     manager._actor_task_failed(tracked_actor_task="task", exception=error)
 
     assert manager.heard == [("task", error)]
+
+
+def test_tune_still_hears_of_errors_where_evictions_are_translated():
+    """By names and arguments that Ray keeps to itself; where it has others, `cluster/evictions.py` must follow."""
+    import ray.tune.execution.tune_controller as controller
+    from ray.air.execution._internal.actor_manager import RayActorManager
+
+    for name in HEARERS:
+        assert hasattr(RayActorManager, name), f"RayActorManager of Ray {ray.__version__} has no {name} any more"
+        parameters = list(inspect.signature(getattr(RayActorManager, name)).parameters)
+        assert parameters[-1] == "exception", f"{name} of Ray {ray.__version__} takes {parameters}"
+        calls = re.findall(rf"self\.{name}\((.*?)\)", inspect.getsource(RayActorManager), re.DOTALL)
+        assert calls, f"Ray {ray.__version__} calls {name} nowhere"
+        assert all("exception=" in call for call in calls), (
+            f"Ray {ray.__version__} gives {name} its error without its name"
+        )
+    assert "self._actor_manager = RayActorManager(" in inspect.getsource(controller)
 
 
 @pytest.mark.faults

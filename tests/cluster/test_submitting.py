@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from cluster.jobs import Job
 from cluster.records import read_records
-from experiments.submitting import find_submitted
+from experiments.submitting import ending, find_submitted
 
 ROOT = Path(__file__).parents[2]
 SWEEP = """
@@ -140,6 +142,39 @@ def test_what_cannot_be_submitted_is_said_in_one_sentence(arguments, words, monk
     assert error.count("\n") == 1
     assert words in error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code", "code"),
+    [
+        ("SUCCEEDED", 0, 0),
+        ("FAILED", 3, 3),  # trials failed
+        ("FAILED", 2, 2),
+        ("FAILED", 1, 2),  # killed, or no such command there
+        ("FAILED", None, 2),  # the head was lost
+        ("FAILED", 130, 130),
+        ("STOPPED", None, 130),
+    ],
+)
+def test_a_followed_sweep_gives_its_own_exit_code(status, exit_code, code):
+    """3 only where the sweep came to its end and trials failed."""
+    assert ending(Job("far", status, "", 0.0, exit_code)) == code
+
+
+def test_jobs_are_listed_for_machines(monkeypatch, capsys):
+    """All that is known of each."""
+    from experiments.cli import main
+
+    jobs = [Job("far-1", "FAILED", "exit code 3", 12.5, 3)]
+    monkeypatch.setattr("cluster.jobs.Jobs", lambda _: SimpleNamespace(all=lambda: jobs))
+    monkeypatch.setattr(sys, "argv", ["ninthpower", "submit", "--list", "--json"])
+    with pytest.raises(SystemExit) as ending_:
+        main()
+
+    assert not ending_.value.code
+    assert json.loads(capsys.readouterr().out) == [
+        {"job_id": "far-1", "status": "FAILED", "message": "exit code 3", "began": 12.5, "exit_code": 3}
+    ]
 
 
 def test_a_name_from_a_sweep_file_reaches_no_shell(tmp_path):

@@ -19,9 +19,12 @@ class Done:
 
 @pytest.fixture
 def ninthpower(monkeypatch, capsys, tmp_path):
-    """Run the command line as a person does in a folder, in this process so that imports are paid once."""
+    """Run the command line as a person does in a folder, in this process so that imports are paid once.
 
-    def run(*arguments):
+    No command shows a traceback but where the test says so.
+    """
+
+    def run(*arguments, traceback=False):
         monkeypatch.chdir(tmp_path)
         monkeypatch.delenv("NINTHPOWER_DEBUG", raising=False)
         monkeypatch.setattr(sys, "argv", ["ninthpower", *map(str, arguments)])
@@ -32,7 +35,7 @@ def ninthpower(monkeypatch, capsys, tmp_path):
         except SystemExit as ending:
             code = ending.code or 0
         written = capsys.readouterr()
-        assert "Traceback (most recent call last)" not in written.err, written.err
+        assert ("Traceback (most recent call last)" in written.err) == traceback, written.err
         return Done(code, written.out, written.err)
 
     return run

@@ -156,10 +156,17 @@ def test_resources_that_no_machine_has_are_refused_at_once(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_debug_gives_the_traceback(ninthpower):
-    """For the one who mends it: the exception itself goes on."""
-    with pytest.raises(ValueError, match=r"there is no file nowhere\.csv"):
-        ninthpower("fit", "nowhere.csv", "--debug")
+@pytest.mark.parametrize("place", [0, 2])
+def test_debug_gives_the_traceback_and_the_same_exit_code(ninthpower, place):
+    """For the one who mends it, anywhere on the line; the sentence is the last line, and the next command has none."""
+    line = ["fit", "nowhere.csv"]
+    plain = ninthpower(*line)
+    debugged = ninthpower(*line[:place], "--debug", *line[place:], traceback=True)
+
+    assert (plain.returncode, debugged.returncode) == (2, 2)
+    assert debugged.stderr.startswith("Traceback (most recent call last)")
+    assert debugged.stderr.endswith(plain.stderr)
+    assert ninthpower(*line).stderr == plain.stderr
 
 
 def test_the_version_is_that_of_the_package(ninthpower):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 from contextlib import closing
 
@@ -75,7 +76,7 @@ def test_a_damaged_record_and_a_failed_one(results):
 
     damaged, failed = complaints(results)
     assert damaged.startswith(f"{first} is damaged")
-    assert failed.endswith("1 trials failed and the next start tries them again; one said: OSError: no data")
+    assert failed.endswith("1 trial failed and the next start tries it again; one said: OSError: no data")
 
 
 def test_what_a_killed_sweep_left(results):
@@ -111,6 +112,17 @@ def test_a_token_that_others_can_read(results, tmp_path, monkeypatch):
     (said,) = complaints(results)
     assert said.endswith(f"run: chmod 600 {token}")
     assert "0" * 64 not in said
+
+
+def test_a_folder_that_may_not_be_written_to(results, read_only):
+    """With the reason and the remedy, in the words that every command has for it."""
+    read_only(results)
+
+    (said,) = complaints(results)
+    why = r"\((read-only file system|permission denied)\)"
+    assert re.fullmatch(
+        rf"{results} cannot be written to {why}; give --results and a folder that you may write to", said
+    )
 
 
 def test_what_is_too_small_or_missing(results, monkeypatch):

@@ -57,6 +57,20 @@ FILES = {
     "empty-grid.yaml": "name: none\n",
     "empty-axis.yaml": "name: none\ngrid: {width: []}\n",
     "field.yaml": "name: f\ngrid: {witdh: [8]}\n",
+    "nothing.yaml": "# to be written\n",
+    "range-key.yaml": "name: r\ngrid: {width: {geometric: {form: 8, to: 64, points: 3}}}\n",
+    "range-name.yaml": "name: r\ngrid: {width: {lgo2: [8, 64]}}\n",
+    "range-less.yaml": "name: r\ngrid: {width: {geometric: {from: 8, to: 64}}}\n",
+    "epoch.yaml": "name: e\ngrid: {width: [8], depth: [1], n_train: [32]}\ntraining: {epoch: 3}\n",
+    "epoch-grid.yaml": "name: e\ngrid: {width: [8], epoch: [3]}\n",
+    "epoch-top.yaml": "name: e\nepoch: 3\ngrid: {width: [8], depth: [1], n_train: [32]}\n",
+    "flat/a.png": "",
+    "flat/b.png": "",
+    "unsplit/cat/a.png": "",
+    "unsplit/dog/a.png": "",
+    "flat-parts/train/a.png": "",
+    "flat-parts/val/a.png": "",
+    "shifting.py": "def load(shifted=None):\n    raise AssertionError\n",
     "range.yaml": "name: r\ngrid: {width: {log2: [0, 8]}}\n",
     "name.yaml": "name: a b\ngrid: {width: [8]}\n",
     "password.yaml": "name: p\ngrid: {width: [8]}\ntracking: {uri: 'http://me:secret@host'}\n",
@@ -140,6 +154,16 @@ COMMANDS = [
     ),
     ("plan typo.yaml", "unknown key 'gird'; did you mean 'grid'?"),
     ("plan list.yaml", "list.yaml holds list, not a mapping of keys to values"),
+    ("plan nothing.yaml", "nothing.yaml is empty; ninthpower init writes a sweep file to begin with"),
+    ("plan range-key.yaml", "; 'form' is no key of it: did you mean 'from'?"),
+    ("plan range-name.yaml", "; 'lgo2' is no key of it: did you mean 'log2'?"),
+    ("plan range-less.yaml", "; it lacks 'points'"),
+    ("plan epoch.yaml", "epoch.yaml: training.epoch is no field of a trial; did you mean 'epochs'?"),
+    ("plan epoch-grid.yaml", "grid.epoch is no field of a trial; did you mean 'epochs'?"),
+    (
+        "plan epoch-top.yaml",
+        "unknown key 'epoch' at the top of the file; did you mean 'epochs' below training, or below grid for several",
+    ),
     ("plan broken.yaml", "broken.yaml is no YAML: "),
     ("plan empty-grid.yaml", "the sweep has no trials: give a grid, points, or both"),
     ("plan empty-axis.yaml", "width is an empty list; give at least one value"),
@@ -147,7 +171,7 @@ COMMANDS = [
     ("plan range.yaml", "width"),
     ("plan name.yaml", "'a b' is no name: use up to 64 letters, digits, '.', '_' and '-', a letter or digit first"),
     ("plan password.yaml", "an address with a password; a sweep file is kept in many places"),
-    ("plan value.yaml", "epochs"),
+    ("plan value.yaml", "value.yaml: training.epochs is -1: "),
     (
         f"plan {SMOKE} --set grid.width",
         "--set 'grid.width' is not of the form key.path=value, such as grid.width=[8,16]",
@@ -184,7 +208,32 @@ COMMANDS = [
     (f"plan {SMOKE} --set grid.technique=baselin", "there is no technique 'baselin'; did you mean 'baseline'?"),
     (f"plan {SMOKE} --set grid.n_train=[5000]", "n_train is 5000, but digits has 1100 training examples in 10 classes"),
     (f"plan {SMOKE} --set energy.region=XXX", "region 'XXX' is in none of codecarbon's tables; give a country code"),
-    ("init mine.yaml --data nowhere", "there is no folder nowhere; it holds train/CLASS/*.jpeg and val/CLASS/*.jpeg"),
+    (
+        "init mine.yaml --data nowhere",
+        "there is no folder nowhere; give one that holds train/CLASS/*.jpeg and val/CLASS/*.jpeg",
+    ),
+    ("init mine.yaml --data flat", "flat (2) into a folder per class below train/ and below val/"),
+    (
+        "init mine.yaml --data unsplit",
+        ": move class folders such as cat/ below train/, and a part of the images of each",
+    ),
+    (
+        "init mine.yaml --data flat-parts",
+        "holds 0 class folders; at least 2 are needed: sort the images that lie in it (1) into a folder per class",
+    ),
+    (
+        "init flat",
+        "flat is a folder; name the sweep file to write, such as mine.yaml, and a folder of images by --data",
+    ),
+    (
+        "init /nowhere",
+        "/nowhere does not end in .yaml; name the sweep file to write, such as mine.yaml, and a folder of",
+    ),
+    (
+        f"plan {SMOKE} --set dataset=shifting:load?shifted=there",
+        "has an argument of that name, which would not be given",
+    ),
+    ("submit --json mine.yaml", "--json goes with --list"),
     ("init mine.yaml --data . --dataset digits", "--data . and --dataset digits are both given; give one"),
     ("init typo.yaml", "typo.yaml exists; give --force to replace it, or name another file"),
     ("calibrate mine.csv --truth E=0.1", "--truth names E, but the law 'saturating' has E, A, alpha"),
@@ -203,7 +252,7 @@ def test_a_command_says_what_is_wrong_in_one_sentence(ninthpower, tmp_path, monk
     """Exit code 2, one line on standard error, nothing on standard output, no file written."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    for name in ("raises", "torn"):
+    for name in ("raises", "torn", "shifting"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -225,7 +274,7 @@ def test_a_command_says_what_is_wrong_in_one_sentence(ninthpower, tmp_path, monk
     [
         (
             f"sweep {SMOKE} --quiet --results archive",
-            "give a folder where it can, by --results or --out, or ask its owner",
+            "give --results or --out and a folder that you may write to",
         ),
         (f"plan {SMOKE} --results archive", None),
         ("fit mine.csv --out archive/fitted", "give --out and a folder that you may write to"),

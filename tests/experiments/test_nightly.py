@@ -303,6 +303,7 @@ def test_a_fault_of_the_program_is_no_loss(monkeypatch, tmp_path, capsys):
     import experiments.nightly
     from experiments.cli import main
 
+    monkeypatch.delenv("NINTHPOWER_DEBUG", raising=False)
     monkeypatch.setattr(experiments.nightly, "judge", lambda *_, **__: {}["nothing"])
     monkeypatch.setattr("experiments.baseline.read_baseline", lambda _: Path)
     monkeypatch.setattr(Path, "sweep", "guarded", raising=False)

@@ -130,7 +130,10 @@ def test_every_key_of_the_file_is_explained(ninthpower, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["init", "mine.yaml", "--data", "nowhere"], "there is no folder nowhere; it holds train/CLASS/*.jpeg"),
+        (
+            ["init", "mine.yaml", "--data", "nowhere"],
+            "there is no folder nowhere; give one that holds train/CLASS/*.jpeg",
+        ),
         (["init", "mine.yaml", "--data", ".", "--dataset", "digits"], "are both given; give one"),
         (["init", "mine.yaml", "--dataset", "digist"], "did you mean 'digits'?"),
         (["init", "mine.yaml", "--family", "restnet"], "did you mean 'resnet'?"),

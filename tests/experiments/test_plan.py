@@ -4,10 +4,13 @@ import itertools
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from experiments.flops import count_family
 from experiments.machine import Machine
 from experiments.plan import check_memory, check_sweep, plan_trials, summarise
+from experiments.printing import print_plan
+from experiments.running import plan_sweep
 from experiments.step_costs import Calibration, ShapeCost, calibrate, shape_costs, shape_of
 from experiments.sweep import parse_sweep
 from experiments.trial import run_trial
@@ -173,6 +176,41 @@ def teachers_sweep(**grid):
     students = [{"distillation": {"teacher_width": 64, "temperature": [2.0, 4.0]}}]
     grid = {"width": 8, "depth": 1, "n_train": 100, "seed": [0, 1], "technique": ["baseline", *students], **grid}
     return sweep_of(grid=grid)
+
+
+GPU = {"resources": {"gpus": 1}, "grid": {"width": 8, "depth": 1, "n_train": 100}}
+
+
+def plan_without_gpu(monkeypatch, tmp_path, technique, **more):
+    """A plan on a machine that has no GPU and a processor without bf16."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("experiments.techniques.low_precision.processor_flags", frozenset)
+    sweep = sweep_of(**{**GPU, **more, "training": {"epochs": 4, "technique": technique}})
+    return plan_sweep(sweep, results_folder=tmp_path, data_folder=None, workers=1)
+
+
+def test_a_plan_judges_by_the_gpu_that_trials_are_given(monkeypatch, tmp_path, capsys):
+    """What a GPU can and this processor cannot is planned, with a word on whose seconds those are, and the reverse."""
+    plan = plan_without_gpu(monkeypatch, tmp_path, "low-precision")
+    assert plan.elsewhere
+    print_plan(plan, Console(width=200))
+    assert "this machine has none: their time, energy and money are unknown" in capsys.readouterr().out
+
+    with pytest.raises(ValueError, match="AMX or AVX-512"):
+        plan_without_gpu(monkeypatch, tmp_path, "low-precision", resources={"cpus": 1})
+    with pytest.raises(ValueError, match=r"(?i)quantization.*processor"):
+        plan_without_gpu(monkeypatch, tmp_path, "quantization")
+
+
+def test_a_plan_says_that_its_seconds_are_those_of_a_machine_as_busy(monkeypatch, tmp_path, capsys):
+    """Whatever else it does at the time is in them."""
+    plan = plan_without_gpu(monkeypatch, tmp_path, "baseline", resources={"cpus": 1})
+    print_plan(plan, Console(width=200))
+
+    said = capsys.readouterr().out
+    assert "1 trial side by side on " in said
+    assert "s of measured steps, as busy as the machine was then." in said
+    assert "this machine has none" not in said
 
 
 def test_what_trials_share_is_charged_to_each_and_done_once():

@@ -108,5 +108,11 @@ def test_the_exit_codes_are_documented():
     """Under the list of commands."""
     shown = CliRunner().invoke(app, ["--help"], prog_name="ninthpower", env={"COLUMNS": "200"}).output
 
-    for words in ("0 done", "1 what was looked at", "2 something in what was asked", "3 the sweep ended", "130 inter"):
+    for words in (
+        "0 done",
+        "1 what was looked at",
+        "2 what was asked cannot be done",
+        "3 the sweep ended",
+        "130 inter",
+    ):
         assert words in " ".join(shown.split())
