@@ -276,8 +276,8 @@ class DriverEar(tune.Callback):
         if not isinstance(error, ray.exceptions.RayActorError):
             return error
         said = ray.get(self._keeper.last_words.remote(self._request(trial).trial_id))
-        n_kills, self._kernel_kills = kernel_kills() - self._kernel_kills, kernel_kills()
-        if not said and n_kills and len(ray.nodes()) == 1:
+        before, self._kernel_kills = self._kernel_kills, kernel_kills()
+        if not said and self._kernel_kills > before and len(ray.nodes()) == 1:
             said = "out of memory: the kernel ended its worker"
         return WorkerOutOfMemoryError(said) if said else error
 
