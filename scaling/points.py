@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling.clusters import Columns, cluster_labels, labels_and_note
-from scaling.columns import CELL_SETTINGS, column
+from scaling.columns import CELL_SETTINGS, column, did_you_mean
 from scaling.laws.base import Array, Law
 from scaling.pareto import pareto_positions
 from scaling.runs import check_runs, checked_columns
@@ -160,10 +159,9 @@ def _numbers(runs: pd.DataFrame, table: Columns, name: str) -> Array:
 
 
 def _no_column(name: str, present: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, present, n=1)
-    remedy = "name the one to take with --cost or --error (cost= or error= in Python), or rename it to that"
-    hint = f"did you mean {near[0]!r}?" if near else remedy
-    return f"the runs table has no column {name!r}; it has {', '.join(present)}; {hint}"
+    remedy = "; name the one to take with --cost or --error (cost= or error= in Python), or rename it to that"
+    hint = did_you_mean(name, present) or remedy
+    return f"the runs table has no column {name!r}; it has {', '.join(present)}{hint}"
 
 
 def test_sizes(table: Columns, error: str) -> Array:
