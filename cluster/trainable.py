@@ -213,11 +213,11 @@ class DriverEar(tune.Callback):
             self._finished(read_record(record_path(self._folder, trial_id)))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Count an attempt that left no record and is repeated."""
+        """Count an attempt that left no record and is repeated; where there is one, the next worker only says so."""
         del iteration, trials, info
         trial_id, error = self._request(trial).trial_id, self._last_error(trial)
         trial.config["attempt"] = trial.config.get("attempt", 1) + 1
-        if trial_id in self._overdue:
+        if trial_id in self._overdue or final_record(self._folder, trial_id) is not None:
             return
         self._lose_attempt(trial, _reason(error))
         if self._is_forgiven(trial, error):
@@ -276,8 +276,8 @@ class DriverEar(tune.Callback):
         if not isinstance(error, ray.exceptions.RayActorError):
             return error
         said = ray.get(self._keeper.last_words.remote(self._request(trial).trial_id))
-        n_kills, self._kernel_kills = kernel_kills() - self._kernel_kills, kernel_kills()
-        if not said and n_kills and len(ray.nodes()) == 1:
+        before, self._kernel_kills = self._kernel_kills, kernel_kills()
+        if not said and self._kernel_kills > before and len(ray.nodes()) == 1:
             said = "out of memory: the kernel ended its worker"
         return WorkerOutOfMemoryError(said) if said else error
 

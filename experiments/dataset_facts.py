@@ -21,9 +21,10 @@ def dataset_facts(name: str, dataset: Dataset) -> dict[str, Any]:
         dataset: The data set, opened.
     """
     info = dataset.info
+    splits = ["train", "validation", "test", *(["real_shift"] if dataset.real_shift is not None else [])]
     return {
         "name": name,
-        "digest": fingerprint(dataset),
+        "digest": fingerprint(dataset, splits),
         "description": info.description,
         "source": info.source,
         "licence": info.licence,

@@ -52,9 +52,17 @@ class KeptModel:
         """Logits of images as their data set has them: bytes, shape (n, channels, height, width).
 
         `params` is what MLflow hands to every model; this one has none.
+
+        Raises:
+            ValueError: If the images are no bytes: normalised ones would become black.
         """
         del params
-        pixels = torch.from_numpy(np.array(images, dtype=np.uint8))
+        if images.dtype != np.uint8:
+            raise ValueError(
+                f"the images are {images.dtype}, but a kept model takes bytes, 0 to 255, as its data set has them; for "
+                "images that are normalised already, call its network"
+            )
+        pixels = torch.from_numpy(np.array(images))
         parts = [self._logits(batch) for batch in pixels.split(EVALUATION_BATCH)]
         found: NDArray[np.float32] = torch.cat(parts).numpy()
         return found

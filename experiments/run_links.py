@@ -30,10 +30,7 @@ def run_links(folder: Path, trial_ids: Iterable[str], *, uri: str, experiment: s
 
 
 def run_address(uri: str, run_id: str) -> str:
-    """Where a run is seen: on its tracking server, or for a database where `ninthpower ui` serves it.
-
-    The address stands in reports, which are passed on: it holds no name and no password.
-    """
+    """Where a run is seen: on its tracking server, without a password, or for a database by `ninthpower ui`."""
     base = without_password(uri).rstrip("/") if uri.startswith(("http://", "https://")) else LOCAL_UI
     return f"{base}/#/runs/{quote(run_id)}"
 

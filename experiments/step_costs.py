@@ -100,11 +100,13 @@ def calibrate(trials: Sequence[TrialSpec], machine: Machine, progress: Progress 
 
 
 def dataset_infos(trials: Sequence[TrialSpec], machine: Machine) -> dict[str, DatasetInfo]:
+    """The facts of every data set of some trials, by name."""
     names = dict.fromkeys(spec.dataset for spec in trials)
     return {name: describe_dataset(name, data_folder=machine.data_folder) for name in names}
 
 
 def shape_arguments(shape: Shape, info: DatasetInfo) -> dict[str, Any]:
+    """What builds a model of a shape, but for its family."""
     return model_arguments(info, width=shape.width, depth=shape.depth)
 
 

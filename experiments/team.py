@@ -188,6 +188,8 @@ def _gather(ledger: Ledger, answers: list[Connection]) -> EnergyReading:
     readings = []
     for answer in answers:
         try:
+            if not answer.poll(PATIENCE.total_seconds()):
+                raise RuntimeError(f"another process of the trial did not end within {PATIENCE}")
             told = json.loads(answer.recv_bytes())
         except EOFError:
             raise RuntimeError("another process of the trial ended without a word") from None

@@ -110,5 +110,6 @@ def column(name: str) -> Column:
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """The question for the nearest of the names that there are, behind a semicolon; empty if none is near."""
     near = difflib.get_close_matches(name, list(allowed), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from scaling.clusters import Columns, cluster_labels, labels_and_note
-from scaling.columns import CELL_SETTINGS, column
+from scaling.columns import CELL_SETTINGS, column, did_you_mean
 from scaling.laws.base import Array, Law
 from scaling.pareto import pareto_positions
 from scaling.reading import NOTES, number_hint
@@ -231,10 +230,9 @@ def _numbers(runs: pd.DataFrame, table: Columns, name: str) -> Array:
 
 
 def _no_column(name: str, present: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, present, n=1)
-    remedy = "name the one to take with --cost or --error (cost= or error= in Python), or rename it to that"
-    hint = f"did you mean {near[0]!r}?" if near else remedy
-    return f"the runs table has no column {name!r}; it has {', '.join(present)}; {hint}"
+    remedy = "; name the one to take with --cost or --error (cost= or error= in Python), or rename it to that"
+    hint = did_you_mean(name, present) or remedy
+    return f"the runs table has no column {name!r}; it has {', '.join(present)}{hint}"
 
 
 def test_sizes(table: Columns, error: str) -> Array:

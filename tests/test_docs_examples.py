@@ -3,7 +3,6 @@
 import ast
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import matplotlib
@@ -154,4 +153,3 @@ def test_the_help_names_no_other_options_than_there_are():
             words = shlex.split(line)
             assert words[1] == name
             assert {word for word in words if word.startswith("--")} <= known[name], line
-    assert sys.modules["experiments.cli"]

@@ -20,7 +20,7 @@ def fingerprint(dataset: Dataset, splits: Sequence[str] = ("train", "validation"
 
     Args:
         dataset: The data set, opened.
-        splits: Those that count.
+        splits: Those that count; `real_shift` only where there is one.
     """
     digest = hashlib.sha256(repr(dataset.info).encode())
     for part in (getattr(dataset, split) for split in splits):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.data.dataset import ArrayExamples, Dataset, DatasetInfo, Examples
+from experiments.data.dataset import Dataset, DatasetInfo
+from experiments.data.examples import ArrayExamples, Examples
 from experiments.data.image_files import FileExamples
 from experiments.data.imagefolder import class_names, list_files
 from experiments.data.request import Request
@@ -66,7 +68,7 @@ def _read_folder(request: Request, root: Path, info: DatasetInfo) -> Examples:
 
 
 def _read_arrays(root: Path, info: DatasetInfo) -> Examples:
-    images, labels = (np.load(path, allow_pickle=False) for path in _array_files(root))
+    images, labels = map(_load, _array_files(root))
     images = images[..., None] if images.ndim == 3 else images
     expected = (info.height, info.width, info.channels)
     if images.dtype != np.uint8 or images.shape[1:] != expected:
@@ -76,6 +78,13 @@ def _read_arrays(root: Path, info: DatasetInfo) -> Examples:
         )
     checked = _checked_labels(root, labels, images, info)
     return ArrayExamples(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), checked)
+
+
+def _load(path: Path) -> Any:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is no array that numpy.save wrote, or is damaged: {error}") from None
 
 
 def _checked_labels(

@@ -78,6 +78,7 @@ class Gain:
 
     Attributes:
         technique, baseline, cost, error: What is compared.
+        level, margin, bend_margin: As in `Setting`.
         verdict: What the interval says.
         reason: Why there is no number; empty if there is one.
         law: Of both frontiers.

@@ -1,5 +1,6 @@
 """Trials that hang, take too much memory, or meet a machine that is not ready: each gets what it can use, once."""
 
+import itertools
 import json
 import re
 
@@ -103,6 +104,34 @@ def test_a_trial_without_memory_is_tried_once_more_when_all_else_is_done(ray_ses
     assert lost["lost_seconds"] >= 0.3
     assert record["phases"] == [{"phase": "lost", "wall_seconds": lost["lost_seconds"]}]
     assert record["row"]["lost_seconds"] == lost["lost_seconds"]
+
+
+def test_a_worker_that_dies_behind_a_final_record_costs_no_attempt(ray_session, tmp_path, monkeypatch):
+    """Though the kernel ended it for its memory: what is recorded is not repeated, alone or otherwise."""
+    counts = itertools.count()
+    monkeypatch.setattr("cluster.trainable.kernel_kills", lambda: next(counts))
+    folder, diary = tmp_path / "records", tmp_path / "diary"
+
+    def run(payload):
+        import os
+        from pathlib import Path
+
+        from cluster.records import write_record
+
+        with open(payload["diary"], "a") as file:
+            file.write(f"t{payload['number']} ")
+        record = {"trial_id": payload["trial_id"], "status": "finished", "row": {"first": True}}
+        if payload["number"] == 1:
+            write_record(Path(payload["folder"]), record)
+            os._exit(1)
+        return record
+
+    outcome = run_trials(requests(4, diary=str(diary), folder=str(folder)), run, folder=folder, session=ray_session)
+
+    assert dict(outcome.statuses) == {"finished": 4}
+    assert outcome.n_retries == 0
+    assert sorted(diary.read_text().split()) == ["t0", "t1", "t2", "t3"]
+    assert by_id(folder)["t1"]["row"] == {"first": True}
 
 
 def test_a_trial_that_alone_has_too_little_memory_is_recorded_so(ray_session, tmp_path):

@@ -1,5 +1,7 @@
 """What is told of data sets: facts that survive a file, and a fingerprint that sees another data set."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -29,6 +31,18 @@ def test_a_fingerprint_sees_another_pixel_and_another_label(part):
 
     assert len(found) == 3
     assert fingerprint(own()) == fingerprint(own())
+
+
+def test_a_real_shifted_test_set_is_part_of_what_mlflow_is_told():
+    """Other files under the same path are another data set; without such files nothing changes."""
+    plain, first, other = own(), own(), own(pixel=1, part="test")
+    digests = [
+        dataset_facts("mine", dataclasses.replace(plain, real_shift=shift))["digest"]
+        for shift in (None, first.test, other.test)
+    ]
+
+    assert len(set(digests)) == 3
+    assert digests[0] == fingerprint(plain)
 
 
 def test_facts_are_those_of_the_data_set_and_survive_their_file(tmp_path):

@@ -84,6 +84,14 @@ def test_keeping_and_loading_a_model_change_no_result_and_no_random_draw(tmp_pat
     assert record["curve"] == plain["curve"]
 
 
+def test_images_that_are_no_bytes_are_refused(tmp_path):
+    """Shares from 0 to 1 would all be cut down to 0, and the model would answer."""
+    keep(spec(epochs=1), tmp_path)
+
+    with pytest.raises(ValueError, match="the images are float32, but a kept model takes bytes"):
+        load_model(tmp_path, spec(epochs=1).trial_id).predict(np.ones((2, 1, 8, 8), np.float32))
+
+
 def test_a_trial_that_diverged_keeps_no_model(tmp_path):
     """Weights that are not numbers are nobody's model."""
     trial = spec(optimizer="sgd", learning_rate=1e20)

@@ -94,6 +94,15 @@ def test_what_does_not_fit_is_named(arrays, message, tmp_path):
         load_dataset("digits?shifted=digits-2", data_folder=tmp_path, cache_folder=tmp_path / "cache")
 
 
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x80\x04N."], ids=["empty", "text", "pickle"])
+def test_a_file_that_holds_no_array_is_named_and_never_executed(content, tmp_path):
+    """The labels are whole, the images are not."""
+    write_arrays(tmp_path)
+    (tmp_path / "digits-2_data.npy").write_bytes(content)
+    with pytest.raises(ValueError, match=r"digits-2_data\.npy is no array that numpy\.save wrote"):
+        load_dataset("digits?shifted=digits-2", data_folder=tmp_path, cache_folder=tmp_path / "cache")
+
+
 def test_missing_files_are_refused_when_planning_and_described_without_them(tmp_path):
     """Facts need no files; a sweep does."""
     assert describe_dataset("digits?shifted=nowhere", data_folder=tmp_path).n_test == 447

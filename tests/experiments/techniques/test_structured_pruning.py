@@ -218,10 +218,7 @@ def test_fine_tuning_is_charged_at_the_pruned_network_s_cost():
 
     assert row["train_flops_train"] == 70 * 32 * whole
     assert row["train_flops_prune-finetune"] == 30 * 32 * half
-    assert [count_steps(part) for part in trainings(spec(n_train=320, epochs=10))] == [
-        70,
-        30,
-    ]
+    assert [count_steps(part) for part in trainings(spec(n_train=320, epochs=10))] == [70, 30]
 
 
 def test_the_same_trial_gives_the_same_network(bench):
