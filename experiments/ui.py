@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from experiments.delivering import ARTIFACTS_NAME, STORE_NAME
 from experiments.run_links import experiment_links
-
-if TYPE_CHECKING:
-    pass
 
 
 def serve_ui(results_folder: Path, port: int) -> None:
