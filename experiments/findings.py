@@ -52,7 +52,7 @@ def answer(
     counts = Counter(runs["status"])
     others = "".join(f", {number} {status}" for status, number in sorted(counts.items()) if status != "finished")
     sentences.append(
-        f"Seen in {counted(len(runs), 'trial')} ({counts['finished']} finished{others}), whose frontier has "
+        f"Seen in {counted(len(runs), 'trial')} ({counts['finished']:,} finished{others}), whose frontier has "
         f"{counted(len(front), 'cell')} "
         f"over {decades:.1f} decades of {label(settings.cost)}; the least mean {label(settings.error)} is "
         f"{_error_text(settings.error, best)}."

@@ -25,13 +25,16 @@ PARAMS = ("technique", "width", "depth", "n_train")
 METRICS = ("test_error", "train_flops", "inference_flops")
 # Runs that a chart draws at most; MLflow's list brings a hundred at a time.
 MOST_RUNS = 1000
+# In MLflow's charts the colour alone tells techniques apart: beside the palette of the figures, whose yellow is too
+# pale for a small point, colours of Tol's muted scheme.
+COLOURS = (*PALETTE[1:7], "#332288", "#882255", "#999933", "#888888", "#661100", "#44AA99")
 _SECTION = "ninthpower"
 
 
 def technique_colours(techniques: Iterable[str]) -> dict[str, str]:
     """A colour for each technique: black for the baseline, the others in the order of their names."""
     others = sorted({*techniques} - {BASELINE})
-    return {BASELINE: PALETTE[0], **{name: PALETTE[1 + place % 7] for place, name in enumerate(others)}}
+    return {BASELINE: PALETTE[0], **{name: COLOURS[place % len(COLOURS)] for place, name in enumerate(others)}}
 
 
 def ready_view(error: str) -> str:

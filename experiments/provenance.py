@@ -80,8 +80,8 @@ def method(runs: pd.DataFrame, settings: FitSpec, *, ours: bool) -> list[str]:
         f"seeds, that no other beats in both {label(settings.cost)} and {label(settings.error)}."
     )
     sentences.append(
-        f"Intervals hold {settings.level:.0%}: {settings.resamples} refits to cells drawn with replacement, all seeds "
-        "of a cell together and the frontier chosen anew each time (bias-corrected and accelerated bootstrap)."
+        f"Intervals hold {settings.level:.0%}: {settings.resamples:,} refits to cells drawn with replacement, all "
+        "seeds of a cell together and the frontier chosen anew each time (bias-corrected and accelerated bootstrap)."
     )
     sentences.append(
         "The exponent k says that compute grows with performance to the power k, performance being 1/error; theory's "
@@ -100,7 +100,7 @@ def _measured(runs: pd.DataFrame) -> list[str]:
     ]
     if "energy_source" in runs.columns:
         counts = Counter(runs["energy_source"].fillna("unknown"))
-        words = ", ".join(f"{counts[name]} {name}" for name in ("measured", "estimated", "unknown") if counts[name])
+        words = ", ".join(f"{counts[name]:,} {name}" for name in ("measured", "estimated", "unknown") if counts[name])
         sentences.append(f"Energy of {counted(len(runs), 'trial')}: {words}.")
     if "inference_batch" in runs.columns and runs["inference_batch"].notna().any():
         batches = "/".join(str(int(batch)) for batch in sorted(runs["inference_batch"].dropna().unique()))

@@ -147,7 +147,7 @@ def _by_technique(found: Found) -> list[_Drawing]:
         f"{label(settings.error).capitalize()} against {label(settings.cost)}: means over seeds of the cells that no "
         "other of the same technique beats in both; bars reach from the best to the worst seed. Whether a difference "
         "is more than chance, the comparison of techniques says.",
-        table, lambda axes: figures.plot_technique_frontiers(axes, found.runs, **names),
+        table, lambda axes: figures.plot_technique_frontiers(axes, found.runs, table=table, **names),
     )]  # fmt: skip
 
 
@@ -212,8 +212,9 @@ def _split(found: Found) -> list[_Drawing]:
     return [
         _Drawing(
             "isoflop", "Size against data at equal compute",
-            f"Curves of the surface fitted to {whose}, with those within a quarter of each budget. {law}", table,
-            lambda axes: figures.plot_isoflop(axes, surface.fit, budgets, flops_per_param_example=k, runs=positive),
+            f"Curves of the surface fitted to {whose}, with those within a quarter of each budget; stars: the best "
+            f"size of each, bars: its {surface.level:.0%} interval. {law}", table,
+            lambda axes: figures.plot_isoflop(axes, surface, budgets, flops_per_param_example=k, runs=positive),
         ),
         _Drawing(
             "best_split", "The best split of a budget",

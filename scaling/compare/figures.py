@@ -13,13 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
+from scaling.columns import label
 from scaling.compare.break_even import BreakEven, Payback
 from scaling.compare.comparison import Comparison
 from scaling.compare.gain import Gain, Verdict
 from scaling.compare.laws import LARGEST_STATED_GAIN
 from scaling.compare.sentence import cost_words
 from scaling.figures import PALETTE, style
-from scaling.figures.style import say_instead
+from scaling.figures.style import column_kind, plain_powers, say_instead
 
 MOST_COLUMNS = 3
 ROW_INCHES = 0.32
@@ -109,7 +110,7 @@ def gains_table(comparison: Comparison) -> pd.DataFrame:
     return comparison.table
 
 
-def plot_lifetime(axes: Axes, found: BreakEven) -> Axes:
+def plot_lifetime(axes: Axes, found: BreakEven, *, error: str = "test_error", level: float = 0.95) -> Axes:
     """Draw what a technique and the baseline cost over a lifetime, at equal error, against the number of uses.
 
     Every number of uses has frontiers and resamples of its own, so that each has its own bar: a band between them would
@@ -118,6 +119,8 @@ def plot_lifetime(axes: Axes, found: BreakEven) -> Axes:
     Args:
         axes: Where to draw; both become logarithmic.
         found: With a curve; without one its reason is written.
+        error: Column of the error, for the label.
+        level: Of the intervals, for the legend.
 
     Returns:
         The axes.
@@ -127,26 +130,35 @@ def plot_lifetime(axes: Axes, found: BreakEven) -> Axes:
         return say_instead(axes, found.reason, columns=44, fontsize=7)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    plain_powers(axes.xaxis)
+    plain_powers(axes.yaxis)
     curve = found.curve
     _draw_arm(axes, curve, "baseline", label=found.baseline, color=PALETTE[0], linestyle=(0, (4, 2)), zorder=2)
     _draw_arm(axes, curve, "technique", label=found.technique, color=PALETTE[1], linestyle="-", zorder=3)
-    _draw_break_even(axes, found)
+    _draw_break_even(axes, found, level)
     axes.set_xlabel("uses (inferences)")
-    axes.set_ylabel(f"lifetime compute [FLOP] at error {found.at_error:.2g}", fontsize=8)
+    axes.set_ylabel(f"lifetime compute [FLOP] at {_at(found.at_error, error)}", fontsize=8)
     axes.legend(loc="upper left", fontsize=8)
     return axes
 
 
 def draw_lifetimes(comparison: Comparison) -> Figure:
-    """Draw one panel per technique."""
+    """Draw one panel per technique; where none has a curve, say so once."""
     found = comparison.break_evens
+    if found and all(one.curve is None for one in found):
+        with rc_context(style()):
+            figure = Figure(figsize=(3.8, 1.6))
+            say_instead(
+                figure.add_subplot(), f"no lifetime has a curve; {found[0].technique}: {found[0].reason}", columns=48
+            )
+        return figure
     n_columns = min(MOST_COLUMNS, max(1, len(found)))
     n_rows = max(1, math.ceil(len(found) / n_columns))
     with rc_context(style()):
         figure = Figure(figsize=(3.8 * n_columns, 3.2 * n_rows))
         grid = figure.subplots(n_rows, n_columns, squeeze=False)
         for axes, one in zip(grid.flat, found, strict=False):
-            plot_lifetime(axes, one)
+            plot_lifetime(axes, one, error=comparison.setting.error, level=comparison.setting.level)
         for axes in grid.flat[len(found) :]:
             axes.set_visible(False)
     return figure
@@ -186,13 +198,27 @@ def _with_gaps(curve: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([curve.reset_index(drop=True).set_axis(curve.index), empty]).sort_index()
 
 
-def _draw_break_even(axes: Axes, found: BreakEven) -> None:
+def _draw_break_even(axes: Axes, found: BreakEven, level: float) -> None:
     if found.payback not in (Payback.FROM, Payback.UP_TO) or found.uses is None or found.curve is None:
         return
     first, last = found.curve["uses"].iloc[[0, -1]]
-    axes.axvspan(max(found.low, first), min(found.high, last), color=PALETTE[2], alpha=0.12, linewidth=0)
+    axes.axvspan(
+        max(found.low, first),
+        min(found.high, last),
+        color=PALETTE[2],
+        alpha=0.12,
+        linewidth=0,
+        label=f"break-even, {level:.0%} interval",
+    )
     if first < found.uses < last:
         axes.axvline(found.uses, color=PALETTE[2], lw=1.2, dashes=(3, 2))
+
+
+def _at(error: float | None, name: str) -> str:
+    """At which error: a share in percent, a loss as it is."""
+    if error is None:
+        return "equal error"
+    return f"{label(name)} {100 * error:.2g}%" if column_kind(name) == "fraction" else f"{label(name)} {error:.2g}"
 
 
 def _factor_axis(axes: Axes, gains: Sequence[Gain]) -> None:

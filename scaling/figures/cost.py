@@ -12,8 +12,11 @@ from matplotlib.axes import Axes
 
 from scaling.figures.style import (
     DASHES,
+    MOST_LARGE_RINGS,
     MOST_VECTOR_MARKS,
     PALETTE,
+    SIZE_COLOURS,
+    UNKNOWN_COLOUR,
     axis_label,
     drawable,
     has_band,
@@ -21,6 +24,7 @@ from scaling.figures.style import (
     mark_size,
     ring_size,
 )
+from scaling.words import counted
 
 if TYPE_CHECKING:
     from scaling.bootstrap import Intervals
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 
 # Exponents k drawn for comparison: the floor of theory and the one of Thompson et al. 2020.
 REFERENCE_EXPONENTS = (4, 9)
+# So that a word that lies on trials can be read.
+BEHIND_WORDS = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.5}
 
 
 def plot_error_against_cost(
@@ -60,8 +66,10 @@ def plot_error_against_cost(
         front[cost], front[error].clip(lower=shown[error].min()), "o", mfc="none", mec="black", mew=1.1,
         ms=ring_size(len(front)), label="frontier (means over seeds)", zorder=4,
     )  # fmt: skip
+    # Many rings would hide a law that runs through them.
+    layer = 5 if len(front) > MOST_LARGE_RINGS else 3
     for place, fitted in enumerate(one for one in intervals if one.fit.converged):
-        _draw_law(axes, fitted, PALETTE[1 + place % 6], DASHES[place % len(DASHES)])
+        _draw_law(axes, fitted, PALETTE[1 + place % 6], DASHES[place % len(DASHES)], layer)
     for fitted in intervals:
         if not fitted.fit.converged:
             axes.plot([], [], " ", label=f"{fitted.fit.law} law: refused ({_in_short(fitted.fit)})")
@@ -102,21 +110,23 @@ def _draw_trials(axes: Axes, shown: pd.DataFrame, cost: str, error: str) -> Any:
     size = mark_size(len(shown))
     sizes_known = "n_params" in shown.columns and shown["n_params"].notna().any()
     hue = shown["n_params"].astype(float) if sizes_known else pd.Series(np.nan, index=shown.index)
-    # Cividis steps evenly in grey and for the colour-blind.
     norm = colors.LogNorm(hue.min(), hue.max()) if sizes_known and hue.min() < hue.max() else None
     points = None
     for is_zero, marker in ((False, "o"), (True, "v")):
         part = shown[shown["is_zero"] == is_zero]
         if not len(part):
             continue
-        paint = {"c": hue[part.index], "cmap": "cividis_r", "norm": norm} if norm else {"color": "#777777"}
+        paint = {"c": hue[part.index], "norm": norm, **SIZE_COLOURS} if norm else {"color": "#777777"}
         drawn = axes.scatter(part[cost], part[error], s=size, marker=marker, linewidths=0, alpha=0.75, **paint)
         drawn.set_rasterized(len(shown) > MOST_VECTOR_MARKS)
         points = drawn if norm else None
+    if norm and hue.isna().any():
+        words = f"size unknown, {counted(int(hue.isna().sum()), 'trial')}"
+        axes.plot([], [], "o", color=UNKNOWN_COLOUR, mew=0, ms=4, label=words)
     return points
 
 
-def _draw_law(axes: Axes, fitted: Intervals, colour: str, dashes: Any) -> None:
+def _draw_law(axes: Axes, fitted: Intervals, colour: str, dashes: Any, layer: int) -> None:
     grid = _cost_grid(fitted)
     if has_band(fitted):
         axes.fill_between(grid, *fitted.band(grid), color=colour, alpha=0.18, linewidth=0)
@@ -126,7 +136,7 @@ def _draw_law(axes: Axes, fitted: Intervals, colour: str, dashes: Any) -> None:
         words += f", k = {fitted.fit.exponent:.2f} [{exponent.low:.2f}, {exponent.high:.2f}]"
     elif not has_band(fitted):
         words += ", no interval"
-    axes.plot(grid, fitted.fit.predict(grid), color=colour, lw=1.6, ls=dashes, label=words)
+    axes.plot(grid, fitted.fit.predict(grid), color=colour, lw=1.6, ls=dashes, label=words, zorder=layer)
 
 
 def _in_short(fitted: Fit) -> str:
@@ -148,7 +158,7 @@ def _draw_reference_slopes(axes: Axes, front: pd.DataFrame, cost: str, error: st
         axes.plot(ends, values, color="#555555", lw=1, dashes=dashes, zorder=1)
         axes.annotate(
             f"k = {k}", (ends[-1], values[-1]), xytext=(3, 4 if leaves < end_cost else 0), textcoords="offset points",
-            va="center", fontsize=8, color="#555555",
+            va="center", fontsize=8, color="#555555", bbox=BEHIND_WORDS,
         )  # fmt: skip
 
 

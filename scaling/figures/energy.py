@@ -7,7 +7,16 @@ import pandas as pd
 from matplotlib import colors
 from matplotlib.axes import Axes
 
-from scaling.figures.style import MOST_VECTOR_MARKS, log_axis, mark_size, percent_bar, say_instead
+from scaling.figures.style import (
+    MOST_VECTOR_MARKS,
+    SIZE_COLOURS,
+    UNKNOWN_COLOUR,
+    in_powers,
+    log_axis,
+    mark_size,
+    percent_bar,
+    say_instead,
+)
 from scaling.words import counted
 
 # Lines of equal efficiency are this far apart, in decades.
@@ -36,17 +45,18 @@ def plot_energy(axes: Axes, runs: pd.DataFrame) -> Axes:
     log_axis(axes, "x", "train_flops")
     log_axis(axes, "y", "energy_joules")
     source = known["energy_source"] if "energy_source" in known.columns else pd.Series("unknown", index=known.index)
-    used = known["utilisation"].astype(float) if "utilisation" in known.columns else None
-    hue = used if used is not None and (used > 0).all() and used.min() < used.max() else None
+    used = known["utilisation"].astype(float) if "utilisation" in known.columns else pd.Series(np.nan, known.index)
+    used = used.where(used > 0)
+    hue = used if used.min() < used.max() else None
     norm = colors.LogNorm(hue.min(), hue.max()) if hue is not None else None
     drawn = None
     for name, marker in (*SOURCES, ("unknown", "D")):
         part = known[source.fillna("unknown") == name]
         if not len(part):
             continue
-        paint = {"c": hue[part.index], "cmap": "cividis_r", "norm": norm} if hue is not None else {"color": "#0072B2"}
+        paint = {"color": "#0072B2"} if hue is None else {"c": hue[part.index], "norm": norm, **SIZE_COLOURS}
         drawn = axes.scatter(
-            part["train_flops"], part["energy_joules"], s=mark_size(len(known)) + 6, marker=marker, linewidths=0,
+            part["train_flops"], part["energy_joules"], s=1.3 * mark_size(len(known)), marker=marker, linewidths=0,
             alpha=0.8, **paint,
         )  # fmt: skip
         drawn.set_rasterized(len(known) > MOST_VECTOR_MARKS)
@@ -58,9 +68,13 @@ def plot_energy(axes: Axes, runs: pd.DataFrame) -> Axes:
         bar = axes.figure.colorbar(drawn, ax=axes, pad=0.06)
         bar.set_label("utilisation (share of peak rate)")
         percent_bar(bar)
+    if hue is not None and hue.isna().any():
+        n_uncoloured = counted(int(hue.isna().sum()), "trial")
+        axes.plot([], [], "o", color=UNKNOWN_COLOUR, mew=0, ms=5, label=f"utilisation unknown, {n_uncoloured}")
     if n_unknown:
         axes.plot([], [], " ", label=f"{counted(n_unknown, 'trial')} not drawn: energy unknown")
-    axes.legend(loc="upper left", fontsize=8)
+    # The one corner through which no efficiency runs, nor the name of one.
+    axes.legend(loc="lower right", fontsize=8)
     return axes
 
 
@@ -83,7 +97,7 @@ def _efficiency_lines(axes: Axes, known: pd.DataFrame) -> None:
         leaves = min(ends[1], limits[1] * 10.0**power)
         if leaves > ends[0] and limits[0] <= leaves / 10.0**power:
             axes.annotate(
-                f"$10^{{{power}}}$ FLOP/J", (leaves, leaves / 10.0**power), xytext=(3, 0),
+                f"{in_powers(10.0**power)} FLOP/J", (leaves, leaves / 10.0**power), xytext=(3, 0),
                 textcoords="offset points", fontsize=7, va="center", color="#555555", annotation_clip=False,
             )  # fmt: skip
     axes.set_ylim(limits)

@@ -10,7 +10,16 @@ from matplotlib import colors
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from scaling.figures.style import DASHES, MARKERS, PALETTE, axis_label, column_kind, log_axis, percent_bar, say_instead
+from scaling.figures.style import (
+    DASHES,
+    LINE_COLOURS,
+    MARKERS,
+    axis_label,
+    column_kind,
+    log_axis,
+    percent_bar,
+    say_instead,
+)
 from scaling.points import cluster_labels
 
 # Numbers are written into a heat map of up to this many fields.
@@ -105,17 +114,19 @@ def plot_slices(
     log_axis(axes, "x", along)
     log_axis(axes, "y", error)
     values = np.array(sorted(table[by].unique()))
-    if len(values) > MOST_LINES:
+    words, n_values = axis_label(by), len(values)
+    if n_values > MOST_LINES:
         values = values[np.unique(np.linspace(0, len(values) - 1, MOST_LINES).round().astype(int))]
+        words += f" ({MOST_LINES} of {n_values})"
     for place, value in enumerate(values):
         part = table[table[by] == value].sort_values(along)
         bars = np.maximum(np.array([part[error] - part["least"], part["most"] - part[error]], dtype=float), 0)
         axes.errorbar(
-            part[along].astype(float), part[error], yerr=bars, color=PALETTE[place % 7], lw=1.2, elinewidth=0.8,
+            part[along].astype(float), part[error], yerr=bars, color=LINE_COLOURS[place], lw=1.2, elinewidth=0.8,
             ls=DASHES[place % len(DASHES)], marker=MARKERS[place % len(MARKERS)], ms=4, label=f"{value:g}",
         )  # fmt: skip
     _whole_ticks(axes, table[along])
-    axes.legend(title=axis_label(by), fontsize=8, title_fontsize=8, ncols=2 if len(values) > 4 else 1)
+    axes.legend(title=words, fontsize=8, title_fontsize=8, ncols=2 if len(values) > 4 else 1)
     return axes
 
 

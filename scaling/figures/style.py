@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colorbar import Colorbar
@@ -32,6 +33,12 @@ MOST_VECTOR_MARKS = 1500
 # Rings of more frontier cells than this are drawn small, or they would hide the frontier.
 MOST_LARGE_RINGS = 40
 FILE_DPI = 200
+# Seven colours that a line may have on white, and one for an eighth.
+LINE_COLOURS = (*PALETTE[:7], "#8a8a8a")
+UNKNOWN_COLOUR = PALETTE[4]
+# Of marks coloured by a number: cividis steps evenly in grey and for the colour-blind; a mark whose number is not known
+# has a colour that cividis has not: matplotlib would leave it out.
+SIZE_COLOURS = {"cmap": colormaps["cividis_r"].with_extremes(bad=UNKNOWN_COLOUR), "plotnonfinite": True}
 RAISED = str.maketrans("-−0123456789", "⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SENTENCE_COLUMNS = 56
 
@@ -90,13 +97,27 @@ class PlainPowers(LogFormatterSciNotation):
         return re.sub(r"[$\\{}]|mathdefault", "", powers)
 
 
+def in_powers(value: float) -> str:
+    """A number of two digits for a legend: 1.8×10⁷, 10⁸, 350."""
+    mantissa, power = f"{value:.1e}".split("e")
+    if -3 < int(power) < 4:
+        return f"{value:.2g}"
+    raised = f"10{str(int(power)).translate(RAISED)}"
+    return raised if mantissa == "1.0" else f"{mantissa.removesuffix('.0')}×{raised}"
+
+
+def plain_powers(axis: Axis) -> None:
+    """Label a logarithmic axis in powers of ten."""
+    axis.set_major_formatter(PlainPowers())
+    axis.set_minor_formatter(PlainPowers(labelOnlyBase=False))
+
+
 def log_axis(axes: Axes, which: str, name: str) -> None:
     """Make one axis (``x`` or ``y``) logarithmic in a column, with its label; errors read in percent."""
     getattr(axes, f"set_{which}scale")("log")
     getattr(axes, f"set_{which}label")(axis_label(name))
     axis = getattr(axes, f"{which}axis")
-    axis.set_major_formatter(PlainPowers())
-    axis.set_minor_formatter(PlainPowers(labelOnlyBase=False))
+    plain_powers(axis)
     if column_kind(name) == "fraction":
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
@@ -157,12 +178,15 @@ def save_figure(figure: Figure, table: pd.DataFrame, folder: str | Path, name: s
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}{suffix}" for suffix in (".png", ".svg", ".csv")]
     with rc_context(style()):
-        # Laid out once for both files: it takes longer than drawing.
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-        # Not by savefig, which draws a figure that ever had a layout twice.
+        # Laid out once for both files, which takes longer than drawing, and not by savefig, which draws a figure that
+        # ever had a layout twice.
+        png = FigureCanvasAgg(figure)
         figure.set_dpi(FILE_DPI)
-        FigureCanvasAgg(figure).print_png(paths[0], metadata={"Software": None})
+        layout = figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(figure)
+            figure.set_layout_engine("none")
+        png.print_png(paths[0], metadata={"Software": None})
         FigureCanvasSVG(figure).print_svg(paths[1], metadata={"Date": None, "Creator": None})
     table.to_csv(paths[2], index=False)
     return paths

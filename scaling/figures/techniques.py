@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from scaling.figures.style import DASHES, MARKERS, MOST_VECTOR_MARKS, PALETTE, drawable, log_axis, say_instead
+from scaling.figures.style import (
+    DASHES,
+    MARKERS,
+    MOST_VECTOR_MARKS,
+    PALETTE,
+    drawable,
+    log_axis,
+    mark_size,
+    say_instead,
+)
 from scaling.frontier import pareto_front
 
 BASELINE = "baseline"
@@ -32,18 +42,23 @@ def technique_frontiers(runs: pd.DataFrame, *, cost: str = "train_flops", error:
     for name in names:
         own = known[known["technique"] == name]
         front = pareto_front(own, cost, error)
-        errors = own.set_index("trial_id")[error]
-        seeds = [errors.loc[list(ids)] for ids in front["trial_ids"]]
+        seeds = own.set_index("trial_id")[error].loc[front["trial_ids"].explode()].to_numpy(dtype=np.float64)
+        starts = np.cumsum([0, *front["n_seeds"]])[:-1]
         parts.append(pd.DataFrame({
-            "technique": name, cost: front[cost], error: front[error], "least": [float(part.min()) for part in seeds],
-            "most": [float(part.max()) for part in seeds], "n_seeds": front["n_seeds"],
+            "technique": name, cost: front[cost], error: front[error], "least": np.minimum.reduceat(seeds, starts),
+            "most": np.maximum.reduceat(seeds, starts), "n_seeds": front["n_seeds"],
         }))  # fmt: skip
     columns = ["technique", cost, error, "least", "most", "n_seeds"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 def plot_technique_frontiers(
-    axes: Axes, runs: pd.DataFrame, *, cost: str = "train_flops", error: str = "test_error"
+    axes: Axes,
+    runs: pd.DataFrame,
+    *,
+    cost: str = "train_flops",
+    error: str = "test_error",
+    table: pd.DataFrame | None = None,
 ) -> Axes:
     """Draw the frontier of each technique as a line, with bars from the best to the worst seed.
 
@@ -54,15 +69,16 @@ def plot_technique_frontiers(
         axes: Where to draw; both axes become logarithmic.
         runs: Runs table.
         cost, error: Columns.
+        table: Its frontiers, where `technique_frontiers` has found them already.
     """
-    table = technique_frontiers(runs, cost=cost, error=error)
+    table = technique_frontiers(runs, cost=cost, error=error) if table is None else table
     if table.empty:
         return say_instead(axes, f"no trial has a technique, {cost} and {error}")
     log_axis(axes, "x", cost)
     log_axis(axes, "y", error)
     shown = drawable(runs, cost, error)
     axes.plot(
-        shown[cost], shown[error], ".", color="#cccccc", ms=2, mew=0, zorder=1,
+        shown[cost], shown[error], "o", color="#bbbbbb", ms=0.6 * mark_size(len(shown)) ** 0.5, mew=0, zorder=1,
         rasterized=len(shown) > MOST_VECTOR_MARKS,
     )  # fmt: skip
     # An error of exactly 0 is drawn at half an example.
@@ -73,6 +89,7 @@ def plot_technique_frontiers(
         axes.errorbar(
             part[cost], mean, yerr=[mean - least, most - mean], elinewidth=0.7, label=name, **_look(str(name), place)
         )
+    axes.plot([], [], "o", color="#bbbbbb", ms=4, mew=0, label="a trial")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, handlelength=3.2)
     return axes
 

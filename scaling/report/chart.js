@@ -228,9 +228,9 @@
   }
 
   function note(list, front, shown) {
-    const parts = [`${list.length} of ${n} trials drawn; rings: the frontier of their cells, means over seeds (${front.length}).`];
+    const parts = [`${short(list.length)} of ${short(n)} trials drawn; rings: the frontier of their cells, means over seeds (${front.length}).`];
     const dark = n - list.length - trials.technique.filter((t) => state.hidden.has(t)).length;
-    if (dark > 0) parts.push(`${dark} have no known ${columns[state.cost].label} or ${columns[state.error].label}.`);
+    if (dark > 0) parts.push(`${short(dark)} have no known ${columns[state.cost].label} or ${columns[state.error].label}.`);
     const refused = laws.filter((l) => !l.x.length && l.cost === state.cost && l.error === state.error);
     for (const law of refused) parts.push(`The ${law.law} law is not drawn: ${law.reason}.`);
     if (!laws.some((l) => l.cost === state.cost && l.error === state.error)) parts.push("No law was fitted on these axes.");

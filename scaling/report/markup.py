@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+# A figure of 7.2 inches, the usual width, then fills the column of 60 rem.
+PIXELS_PER_POINT = 1.86
 
 
 def asset(name: str) -> str:
@@ -33,11 +37,18 @@ def picture(title: str, caption: str, path: Path) -> str:
     An image, not inlined markup: several svg files in one page would share their identifiers.
     """
     kind = {".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    content = path.read_bytes()
+    data = base64.b64encode(content).decode("ascii")
     return (
-        f'<figure><img alt="{text(title)}" src="data:{kind};base64,{data}">'
+        f'<figure><img alt="{text(title)}"{_widest(content)} src="data:{kind};base64,{data}">'
         f"<figcaption>{text(caption)}</figcaption></figure>"
     )
+
+
+def _widest(svg: bytes) -> str:
+    """Up to which width a picture is blown up, so that the letters of small and of large ones are of one size."""
+    found = re.search(rb'<svg[^>]*? width="([0-9.]+)pt"', svg[:2000])
+    return f' style="max-width: {float(found[1]) * PIXELS_PER_POINT:.0f}px"' if found else ""
 
 
 def table(frame: pd.DataFrame, title: str) -> str:

@@ -1,6 +1,7 @@
 """The report as its reader has it: no errors, switches that work, numbers that are those of fits.json, accessible."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -190,17 +191,30 @@ def test_it_works_in_the_sandbox_in_which_mlflow_shows_artifacts(open_page, fold
 
 
 def test_in_print_nothing_is_cut_off(open_page, report, tmp_path):
-    """Controls vanish, boxes that scroll open up, and it becomes a pdf of some pages."""
-    page = open_page(report)
-    page.emulate_media(media="print")
+    """Controls vanish, boxes that scroll open up, and it becomes a pdf of two figures to a page."""
+    page = open_page(report, scheme="dark")
+    page.get_by_label("distill").uncheck()
+    page.emulate_media(media="print", color_scheme="dark")
 
     assert not page.locator("#chart-cost").is_visible()
+    # The key of the techniques that are drawn stays, on white whatever the screen shows.
+    assert [page.locator("label").filter(has_text=name).first.is_visible() for name in ("baseline", "distill")] == [
+        1,
+        0,
+    ]
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    # No heading stands over a table that is folded away.
+    assert not page.get_by_role("heading", name="Trials", exact=True).is_visible()
+    assert page.get_by_role("heading", name="The frontier", exact=True).is_visible()
     assert page.locator("#chart svg").is_visible()
     assert page.evaluate(
         "[...document.querySelectorAll('.wide')].every((box) => getComputedStyle(box).overflow === 'visible')"
     )
-    page.pdf(path=tmp_path / "report.pdf")
-    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+    page.pdf(path=tmp_path / "report.pdf", format="A4")
+    content = (tmp_path / "report.pdf").read_bytes()
+    assert content.startswith(b"%PDF")
+    n_pages = max(int(number) for number in re.findall(rb"/Count (\d+)", content))
+    assert n_pages <= page.locator("figure").count() / 2 + 6
 
 
 def test_a_name_from_a_table_is_text_everywhere(open_page, report):

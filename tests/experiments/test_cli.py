@@ -176,6 +176,20 @@ def test_the_version_is_that_of_the_package(ninthpower):
     assert ninthpower("--version").stdout == f"ninthpower {version}\n"
 
 
+def test_help_is_there_at_once():
+    """It loads no library of numbers, pictures or networks: within half a second, where each of these takes one."""
+    code = (
+        "import sys; from experiments.cli import main; sys.argv = ['ninthpower', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(*sorted({'numpy', 'pandas', 'scipy', 'matplotlib', 'torch', 'ray', 'mlflow', 'yaml', 'pydantic'}"
+        " & set(sys.modules)), file=sys.stderr)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert "Usage" in answer.stdout
+    assert answer.stderr.strip() == ""
+
+
 def test_every_command_explains_itself(ninthpower):
     """A purpose and an example each."""
     for command in ("plan", "sweep", "fit", "report", "runs", "calibrate", "ui"):

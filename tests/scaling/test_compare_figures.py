@@ -1,6 +1,7 @@
 """Figures of a comparison show what the table says."""
 
 import math
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -23,6 +24,16 @@ def found():
     runs = pd.concat([first, second[second["technique"] == "nothing"]])
     runs["energy_joules"] = np.where(runs["technique"] == "nothing", np.nan, runs["train_flops"] / 1e9)
     return compare(runs, costs=["train_flops", "energy_joules"], setting=Setting(n_resamples=100))
+
+
+def test_where_no_lifetime_has_a_curve_one_sentence_says_so(found):
+    """Not a panel for each technique."""
+    refused = tuple(BreakEven(one.technique, "baseline", one.payback, reason="few cells") for one in found.break_evens)
+    axes = draw_lifetimes(replace(found, break_evens=refused)).axes
+
+    assert len(refused) == 2
+    assert len(axes) == 1
+    assert "few cells" in " ".join(axes[0].texts[0].get_text().split())
 
 
 def test_every_gain_is_a_mark_with_its_interval(found):

@@ -114,6 +114,13 @@ def cost(n_trials, n_techniques, laws=("power", "saturating")):
     return one(figures.plot_error_against_cost, runs, pareto_front(runs), [fitted(runs, law) for law in laws])
 
 
+def without(draw, column):
+    """A column by whose values trials are coloured, unknown for some."""
+    runs = table(120)
+    runs[column] = runs[column].astype(float).where(wave(np.arange(120), 9) < 0.5)
+    return one(draw, runs, *([pareto_front(runs), []] if column == "n_params" else []))
+
+
 def surface(n_trials, draw):
     """IsoFLOP curves or the best split; refused where the trials are few."""
     runs = table(n_trials)
@@ -121,7 +128,7 @@ def surface(n_trials, draw):
     spent = runs["train_flops"]
     if draw == "isoflop":
         budgets = np.geomspace(*np.quantile(spent, [0.15, 0.85]), 5)
-        return one(figures.plot_isoflop, found.fit, budgets, flops_per_param_example=K, runs=runs)
+        return one(figures.plot_isoflop, found, budgets, flops_per_param_example=K, runs=runs)
     grid = np.geomspace(spent.min(), spent.max(), 40)
     return one(figures.plot_allocation, found, grid, flops_per_param_example=K)
 
@@ -180,6 +187,7 @@ PICTURES = {
     "cost-120-trials": lambda: cost(120, 1),
     "cost-5000-trials": lambda: cost(5000, 1),
     "cost-120-trials-12-techniques": lambda: cost(120, 12),
+    "cost-some-sizes-unknown": lambda: without(figures.plot_error_against_cost, "n_params"),
     "techniques-120-trials": lambda: one(figures.plot_technique_frontiers, table(120, 12)),
     "techniques-5000-trials": lambda: one(figures.plot_technique_frontiers, table(5000, 12)),
     "techniques-unknown": lambda: one(figures.plot_technique_frontiers, table(12).assign(technique=None)),
@@ -195,6 +203,7 @@ PICTURES = {
     "energy-all": lambda: one(figures.plot_energy, table(120, energy="all")),
     "energy-some-12-trials": lambda: one(figures.plot_energy, table(12, 12)),
     "energy-some-5000-trials": lambda: one(figures.plot_energy, table(5000, 12)),
+    "energy-some-utilisation-unknown": lambda: without(figures.plot_energy, "utilisation"),
     "energy-none": lambda: one(figures.plot_energy, table(120, energy="none")),
     "fan-120-trials": lambda: one(figures.plot_fan, fitted(table(120), "power")),
     "fan-refused": lambda: one(figures.plot_fan, fitted(table(12), "saturating")),
@@ -211,6 +220,7 @@ PICTURES = {
     "gains-12-techniques": lambda: draw_gains(compared(1200)),
     "gains-refused": lambda: draw_gains(compared(12)),
     "lifetimes-12-techniques": lambda: draw_lifetimes(compared(1200)),
+    "lifetimes-refused": lambda: draw_lifetimes(compared(12)),
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import rc_context
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
@@ -109,7 +110,9 @@ def test_a_slice_is_a_line_of_means_with_bars_to_the_seeds(runs):
     own = table[table["width"] == 4]
     assert line.get_ydata() == pytest.approx(own["test_error"].to_numpy())
     assert [segment[:, 1] for segment in bars.get_segments()] == pytest.approx(own[["least", "most"]].to_numpy())
-    assert len(draw(figures.plot_slices, grid(n_widths=11)).containers) == 8
+    many = draw(figures.plot_slices, grid(n_widths=11))
+    assert len({container.lines[0].get_color() for container in many.containers}) == len(many.containers) == 8
+    assert many.get_legend().get_title().get_text() == "width (8 of 11)"
 
 
 def test_the_backtest_draws_the_middle_cut_around_the_diagonal(runs):
@@ -221,7 +224,9 @@ def test_lines_of_efficiency_are_where_they_say(runs):
 
     assert found
     for words, (flops, joules) in found.items():
-        power = int(words[words.index("{") + 1 : words.index("}")])
+        power = int(
+            words.removesuffix(" FLOP/J").removeprefix("10").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
+        )
         assert flops / joules == pytest.approx(10.0**power)
 
 
@@ -297,6 +302,35 @@ def test_stars_stand_at_the_bottom_of_their_curves(runs, surface):
         x, y = curve.get_data()
         assert star.get_xdata()[0] == pytest.approx(x[np.argmin(y)], rel=0.15)
         assert star.get_ydata()[0] <= y.min() * (1 + 1e-9)
+
+
+def test_the_bar_of_a_star_is_the_interval_of_the_best_size(surface):
+    """That of the figure of the best split."""
+    budgets = np.array([1e9, 1e10])
+    axes = draw(figures.plot_isoflop, surface, budgets, flops_per_param_example=K)
+    table = figures.allocation_table(surface, budgets, flops_per_param_example=K)
+    bars = [line.get_xdata() for line in axes.lines if line.get_linewidth() == 1.8]
+
+    assert np.array(bars) == pytest.approx(table[["n_params_low", "n_params_high"]].to_numpy())
+    assert "95% interval" in axes.get_legend().get_title().get_text()
+
+
+@pytest.mark.parametrize("column", ["n_params", "utilisation"])
+def test_a_trial_that_lacks_the_number_behind_its_colour_is_drawn_and_counted(runs, column):
+    """In a colour of its own, not left out."""
+    table = runs.assign(utilisation=np.linspace(0.1, 0.4, len(runs)))
+    table[column] = table[column].astype(float)
+    table.loc[:6, column] = np.nan
+    if column == "n_params":
+        axes = draw(figures.plot_error_against_cost, table, pareto_front(table), [])
+    else:
+        axes = draw(figures.plot_energy, table)
+    axes.figure.draw_without_rendering()
+    colours = np.concatenate([points.get_facecolors() for points in axes.collections if len(points.get_offsets())])
+
+    pink = np.isclose(colours[:, :3], to_rgb("#CC79A7")).all(axis=1)
+    assert (len(colours), pink.sum()) == (len(table), 7)
+    assert any(text.get_text().endswith("unknown, 7 trials") for text in axes.get_legend().get_texts())
 
 
 def test_bars_of_coverage_are_the_chance_of_so_many_sweeps():

@@ -33,6 +33,22 @@ def data_of(path):
     return json.loads(re.search(r'id="chart-data">(.*?)</script>', path.read_text(), flags=re.DOTALL).group(1))
 
 
+def test_letters_are_of_one_size_in_small_and_in_large_pictures(tmp_path):
+    """A picture is blown up in proportion to its own width, and not beyond."""
+    figures = []
+    for inches in (3.6, 7.2):
+        with rc_context(style()):
+            figure = Figure(figsize=(inches, 3))
+            figure.add_subplot().plot([1, 2])
+        svg = save_figure(figure, pd.DataFrame({"a": [1]}), tmp_path, f"wide-{inches}")[1]
+        figures.append(ReportFigure(str(inches), "", svg))
+    page = write_report(Report("title", ["answer"], figures=figures), tmp_path / "report.html").read_text()
+    small, large = map(int, re.findall(r'style="max-width: (\d+)px"', page))
+
+    assert 2 * small == pytest.approx(large, abs=2)
+    assert large >= 960
+
+
 def test_the_parts_stand_in_their_order(tmp_path):
     """Answer, chart, comparison, figures, tables, method, what is not known, provenance."""
     with rc_context(style()):
