@@ -3,8 +3,6 @@
 import io
 import json
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from dataclasses import replace
 
@@ -94,10 +92,8 @@ def test_where_the_law_that_predicted_best_is_refused_one_sentence_says_so():
     fits = [bootstrap(runs, law=law, frontier=True, n_resamples=100) for law in ("power", "saturating")]
     refused = replace(fits[1], exponent=None, fit=replace(fits[1].fit, status=FitStatus.NOT_IDENTIFIED, exponent=None))
     tested = backtest(runs, ["power", "saturating"], frontier=True, n_resamples=0)
-    scores = (
-        tested.scores.set_index("law").assign(score={"power": 0.08, "saturating": 0.03}).loc[["saturating", "power"]]
-    )
-    tested = replace(tested, best="saturating", scores=scores.reset_index())
+    scores = tested.scores.assign(score=tested.scores["law"].map({"power": 0.08, "saturating": 0.03}))
+    tested = replace(tested, best="saturating", scores=scores.sort_values("score", ignore_index=True))
     front = pareto_front(runs)
 
     sentences = answer(runs, front, [fits[0], refused], tested, FitSpec())
@@ -113,15 +109,12 @@ def test_where_the_law_that_predicted_best_is_refused_one_sentence_says_so():
     assert both[1].endswith("predictions; but no law has an exponent to give.")
 
 
-def test_notes_on_the_table_are_read_first(tmp_path):
+def test_notes_on_the_table_are_read_first(ninthpower, tmp_path):
     """In the terminal and near the head of the report: without seeds, repeats may mislead."""
     runs = table(techniques=("baseline",)).drop(columns=["cell", "width"])
     for seeds in (runs.drop(columns="seed"), runs.assign(seed=7)):
         seeds.to_csv(tmp_path / "runs.csv", index=False)
-        done = subprocess.run(
-            [sys.executable, "-m", "experiments.cli", "fit", str(tmp_path / "runs.csv"), "--out", str(tmp_path / "out")],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        done = ninthpower("fit", "runs.csv", "--out", "out")
         page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
         said = "Note: 20 of 30 runs repeat the train_flops of another, and no seeds tell them apart"
 

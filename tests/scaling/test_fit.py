@@ -146,8 +146,8 @@ def test_an_error_of_zero_of_unknown_size_counts_in_the_mean_of_its_cell_and_not
     assert np.exp(front.points.y[-1]) == pytest.approx(runs.loc[beside, "test_error"].mean())
     assert len(front.left_out) == 3
     assert front.notes == (
-        "4 runs have test_error 0, and nothing says how small it is: 1 counts as 0 in the mean of a cell with others, 3 "
-        "are left out, as 0 has no logarithm; give the number of test examples in a column `n_test`",
+        "4 runs have test_error 0, and nothing says how small it is: 1 counts as 0 in the mean of a cell with others, "
+        "3 are left out, as 0 has no logarithm; give the number of test examples in a column `n_test`",
     )
     assert len(alone.left_out) == 4
     assert "4 are left out" in alone.notes[0]

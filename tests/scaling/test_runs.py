@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling import fit
@@ -112,6 +112,7 @@ def test_a_broken_parquet_file_is_refused_in_our_words(tmp_path):
         read_runs(path)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.permutations(["width", "seed", "train_flops", "test_error", "train_flops_train", "zebra"]))
 def test_a_table_from_rows_has_known_columns_first(order):
     """In the order of the contract, phases behind them, strangers last."""
@@ -161,8 +162,8 @@ def test_blanks_around_headers_are_taken_away_and_noted(tmp_path):
     )
     for file in written:
         assert fit(read_runs(file), "power").notes == ()
+    path.write_text("a, a\n1,2\n")
     with pytest.raises(ValueError, match="'a' stands there twice"):
-        path.write_text("a, a\n1,2\n")
         read_runs(path)
 
 
