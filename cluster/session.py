@@ -62,7 +62,9 @@ class Resources:
         if not any(self.demand().values()):
             raise ValueError("a trial asks for no resource at all; give it at least cpus: 1")
         if self.gpus > 1 and self.gpus % 1:
-            raise ValueError(f"a trial asks for {self.gpus} GPUs; above 1 the number must be whole")
+            raise ValueError(
+                f"a trial asks for {self.gpus} GPUs, but above 1 the number is whole; give {math.ceil(self.gpus)}"
+            )
 
     def demand(self) -> dict[str, float]:
         """Name the amounts as Ray does, memory in bytes; what is not asked for is left out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from cluster.records import Record
 from experiments.conditions import Conditions, kernel_seconds_beside, read_conditions
 from experiments.results import read_results
+from experiments.rules import rule_text
 from experiments.spec import Strict
 from scaling.export import write_json
 from scaling.guard import PAIR_KEYS
@@ -145,7 +147,11 @@ def read_baseline(path: Path) -> Baseline:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise ValueError(f"the baseline {path} is damaged: {place}: {first['msg']}; take it back from git") from None
+        is_missing = first["type"] == "missing"
+        wrong = "is missing" if is_missing else f"is {reprlib.repr(first['input'])}{rule_text(first)}"
+        raise ValueError(
+            f"the baseline {path} is damaged: {place} {wrong}; take it back from version control"
+        ) from None
 
 
 def with_units(table: pd.DataFrame, records: Sequence[Record], conditions: Conditions) -> pd.DataFrame:

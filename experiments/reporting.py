@@ -111,7 +111,7 @@ def _drawings(found: Found, curves: pd.DataFrame) -> list[_Drawing]:
 
 def _against_cost(found: Found) -> _Drawing:
     settings, names = found.settings, {"cost": found.settings.cost, "error": found.settings.error}
-    zeros = _zeros_sentence(found.runs, settings.error)
+    zeros = zeros_sentence(found.runs, settings.error)
     return _Drawing(
         "error_against_cost",
         f"{label(settings.error).capitalize()} against {label(settings.cost)}",
@@ -122,7 +122,7 @@ def _against_cost(found: Found) -> _Drawing:
     )
 
 
-def _zeros_sentence(runs: pd.DataFrame, error: str) -> str:
+def zeros_sentence(runs: pd.DataFrame, error: str) -> str:
     """Where trials without a single error stand in the picture; empty where there are none."""
     zeros = runs[runs[error] == 0]
     n_test = zeros["n_test"] if "n_test" in zeros.columns else pd.Series(np.nan, index=zeros.index)

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from cluster.mlflow_errors import without_password
+from experiments.rules import rule_text
 from experiments.spec import Strict, TrialSpec
 
 Axis = Any  # a value, a list of values, or a range; checked by `axis_values`
@@ -348,9 +349,10 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown key {place!r}{_nearest(key, allowed)}{more}"
     if first["type"] == "missing":
         return f"the key {place!r} is missing{more}"
-    message = first["msg"].removeprefix("Value error, ")
     value = without_password(repr(first["input"]), "...@")
-    return f"{place} is {value}: {message[0].lower() + message[1:]}{more}"
+    # A validator's own words hold their remedy.
+    default = "" if first["type"] == "value_error" else _default(model, first["loc"])
+    return f"{place} is {value}{rule_text(first)}{default}{more}"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
@@ -360,6 +362,20 @@ def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
             break
         model = field.annotation
     return list(model.model_fields)
+
+
+def _default(model: type[BaseModel], location: tuple[Any, ...]) -> str:
+    """The default of the key at fault as a remedy, where it has one to write down."""
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return ""
+        model = field.annotation
+    field = model.model_fields.get(str(location[-1]))
+    default = None if field is None or field.is_required() else field.get_default(call_default_factory=False)
+    if isinstance(default, bool):
+        return f"; leave it out for {str(default).lower()}"
+    return f"; leave it out for {default!r}" if isinstance(default, int | float | str) and default != "" else ""
 
 
 def _nearest(key: str, allowed: Any) -> str:

@@ -147,5 +147,7 @@ def _checked_part(part: str, arrays: tuple[ArrayLike, ArrayLike]) -> tuple[Image
             f"give one whole number for each of the {len(images)} images"
         )
     if not len(labels) or labels.min() < 0:
-        raise ValueError(f"{part} labels must start at 0 and there must be some; found {labels[:5]}")
+        raise ValueError(
+            f"{part} labels are {labels[:5]}, but they are numbers from 0, at least one; number the classes from 0"
+        )
     return (images[:, None] if images.ndim == 3 else images), labels.astype(np.int64)

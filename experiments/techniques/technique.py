@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
+from experiments.rules import rule_text
 from experiments.spec import Strict, TrialSpec
 
 if TYPE_CHECKING:
@@ -135,8 +136,7 @@ def read_options(options: type[AnyOptions], spec: TrialSpec) -> AnyOptions:
         elif first["type"] == "missing":
             message = f"needs the option {name!r}; give technique_options.{name}"
         else:
-            text = first["msg"].removeprefix("Value error, ")
-            message = f"has {name} = {first['input']!r}: {text[0].lower() + text[1:]}"
+            message = f"has {name} = {first['input']!r}{rule_text(first)}"
         raise ValueError(f"technique {spec.technique!r} {message}") from None
 
 

@@ -1,25 +1,30 @@
 """What the report says beside its numbers: which law leads, how to run it again, where the runs are."""
 
+import io
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from rich.console import Console
 
 from cluster.delivery_log import Delivery, DeliveryLog
 from experiments.background import background_of, training_curves
-from experiments.findings import headline
+from experiments.findings import answer, headline
 from experiments.fitting import fit_runs
 from experiments.mlflow_view import VIEW_TAG
+from experiments.printing import print_frame
 from experiments.provenance import method, provenance_of, sweep_id
 from experiments.report_comparison import comparison_parts
-from experiments.reporting import techniques_view
+from experiments.reporting import techniques_view, zeros_sentence
 from experiments.run_links import experiment_links, run_links
 from experiments.sweep import FitSpec, parse_sweep
-from scaling import backtest, bootstrap
+from scaling import FitStatus, backtest, bootstrap, pareto_front
+from scaling.figures.style import drawable
 from scaling.report import ReportFigure, ReportTable, ReportText
 
 SWEEP = {
@@ -79,6 +84,84 @@ def test_the_law_that_predicts_best_leads_and_the_rest_follows():
     quoted = [one.fit.law for one in fits if one.exponent is not None]
     best = next(law for law in tested.scores["law"] if law in quoted)
     assert lead == (f"{best} says", "the backtest", "seen in")
+
+
+def test_where_the_law_that_predicted_best_is_refused_one_sentence_says_so():
+    """And gives how far off the law is that is quoted: nothing is called best here and not given there."""
+    runs = table(techniques=("baseline",))
+    fits = [bootstrap(runs, law=law, frontier=True, n_resamples=100) for law in ("power", "saturating")]
+    refused = replace(fits[1], exponent=None, fit=replace(fits[1].fit, status=FitStatus.NOT_IDENTIFIED, exponent=None))
+    tested = backtest(runs, ["power", "saturating"], frontier=True, n_resamples=0)
+    scores = tested.scores.assign(score=tested.scores["law"].map({"power": 0.08, "saturating": 0.03}))
+    tested = replace(tested, best="saturating", scores=scores.sort_values("score", ignore_index=True))
+    front = pareto_front(runs)
+
+    sentences = answer(runs, front, [fits[0], refused], tested, FitSpec())
+    lead, rest = headline(sentences, [fits[0], refused], tested)
+
+    assert lead[0].startswith(
+        "Fitted to the cheaper runs only, the saturating law predicted the next dearer ones best (3.0% off in log "
+        "error), but its exponent is not determined; the power law was 8.0% off: under it, training compute grows with "
+    )
+    assert lead[1].startswith("Seen in 30 trials")
+    assert rest == (f"Under the saturating law the exponent is not given: {fits[1].fit.reason}.",)
+    both = answer(runs, front, [refused], tested, FitSpec())
+    assert both[1].endswith("predictions; but no law has an exponent to give.")
+
+
+def test_notes_on_the_table_are_read_first(ninthpower, tmp_path):
+    """In the terminal and near the head of the report: without seeds, repeats may mislead."""
+    runs = table(techniques=("baseline",)).drop(columns=["cell", "width"])
+    for seeds in (runs.drop(columns="seed"), runs.assign(seed=7)):
+        seeds.to_csv(tmp_path / "runs.csv", index=False)
+        done = ninthpower("fit", "runs.csv", "--out", "out")
+        page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+        said = "Note: 20 of 30 runs repeat the train_flops of another, and no seeds tell them apart"
+
+        assert said in " ".join(done.stdout.split())
+        assert said in page[: page.index('<div class="more">')]
+
+
+def test_no_more_is_said_of_the_law_that_has_no_exponent_by_nature():
+    """1/error along the logarithm of compute is no power; no resample failed."""
+    runs = table(techniques=("baseline",))
+    found = bootstrap(runs, law="exponential", frontier=True, n_resamples=100)
+
+    first = answer(runs, pareto_front(runs), [found], None, FitSpec(laws=("exponential",)))[0]
+
+    assert found.fit.converged
+    assert first.startswith("Under the exponential law there is no exponent, for training compute grows with no power")
+
+
+def test_zeros_stand_where_the_caption_says():
+    """At half an example where the test set's size is known, at half the least other error where it is not."""
+    runs = table(techniques=("baseline",)).assign(n_test=[100.0, np.nan] * 15)
+    runs.loc[:2, "test_error"] = 0.0
+    drawn = drawable(runs, "train_flops", "test_error").set_index("trial_id")["test_error"]
+    words = zeros_sentence(runs, "test_error")
+
+    assert drawn[runs["trial_id"][0]] == pytest.approx(0.005)
+    assert drawn[runs["trial_id"][1]] == pytest.approx(runs["test_error"][3:].min() / 2)
+    assert "2 trials without a single error: drawn as triangles at half an example." in words
+    assert "1 trial without a single error: drawn as triangles at half the least other error" in words
+
+
+def test_tables_break_no_id_and_no_number_at_eighty_columns():
+    """What does not fit follows in another table that begins with the id again; sentences may be broken."""
+    frame = pd.DataFrame({
+        "trial_id": ["0123456789abcdef"], "technique": ["magnitude-pruning density=0.1"], "train_flops": [1.234e9],
+        "training compute": ["0.712 [0, ∞] ?"], "inference compute per example": ["0.712 [0.233, 2.11] ?"],
+        "reason": ["it was stopped, for the memory of the machine was full and no other trial could go on beside it"],
+    })  # fmt: skip
+    stream = io.StringIO()
+
+    print_frame(frame, "runs", Console(file=stream, width=80, highlight=False))
+
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len([line for line in lines if "0123456789abcdef" in line]) >= 2
+    for whole in ("magnitude-pruning density=0.1", "1.234e+09", "0.712 [0, ∞] ?", "0.712 [0.233, 2.11] ?"):
+        assert sum(whole in line for line in lines) == 1
 
 
 def test_the_sweep_file_on_the_page_is_the_sweep():

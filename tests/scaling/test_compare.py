@@ -296,6 +296,35 @@ def test_notes_of_trials_are_counted_and_the_most_frequent_is_said():
     assert compare(runs.drop(columns="note"), costs=["train_flops"], setting=QUICK, with_break_even=False).noted == {}
 
 
+def test_the_marks_of_the_overview_are_explained_beside_it():
+    """In a terminal, a notebook, and what a comparison shows of itself."""
+    found = compare(draw_arms(Arms(**SMALL), seed=1), costs=["train_flops"], setting=QUICK, with_break_even=False)
+
+    assert "? these runs cannot tell; = no difference beyond 5%" in found.marks
+    assert "0 or ∞ where no bound was found" in found.marks
+    assert found.marks in repr(found)
+    assert found.marks in found._repr_html_()
+
+
+def test_errors_of_zero_of_unknown_size_are_counted_in_the_notes():
+    """They are on no frontier, which makes their arm look worse."""
+    runs = draw_arms(Arms(**SMALL), seed=1).drop(columns="n_test", errors="ignore")
+    worst = runs[runs["technique"] == "technique"].nlargest(2, "test_error").index
+    runs.loc[worst, "test_error"] = 0.0
+
+    found = compare(runs, costs=["train_flops"], setting=QUICK, with_break_even=False)
+
+    assert any("2 runs of 'technique' have test_error 0 and no known number" in note for note in found.notes)
+
+
+def test_columns_that_name_a_trial_are_no_options():
+    """Neither listed nor taken: every trial would be a technique."""
+    runs = draw_arms(Arms(**SMALL), seed=1).assign(density=0.5, train_flops_teacher=0.0)
+    for option in ("trial_id", "seed", "status"):
+        with pytest.raises(ValueError, match=f"no option '{option}' to tell techniques apart by; they have density, "):
+            compare(runs, by=[option])
+
+
 def test_options_compete_or_stand_alone():
     """The frontier of a technique is the best over its densities, or each density has its own."""
     runs = draw_arms(Arms(gain=2.0), seed=1)

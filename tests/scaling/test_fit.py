@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling import FitStatus, draw_runs, fit
+from scaling import FitStatus, draw_runs, fit, pareto_front
 from scaling.laws import LAWS
 
 TRUTH = {"E": 0.02, "A": 90.0, "alpha": 0.25}
@@ -131,6 +131,47 @@ def test_no_run_vanishes():
     assert "empty" in reasons["synthetic-000002"]
     assert "not above 0" in reasons["synthetic-000003"]
     assert "number of test examples" in reasons["synthetic-000004"]
+
+
+def test_an_error_of_zero_of_unknown_size_counts_in_the_mean_of_its_cell_and_not_alone():
+    """On a frontier beside other seeds it is the 0 that was measured; otherwise it stays out. The note counts both."""
+    runs = sweep("power", {"A": 30.0, "alpha": 0.2})
+    cells = runs["cell"].unique()
+    beside, whole = runs["cell"] == cells[-1], runs["cell"] == cells[-2]
+    runs.loc[runs.index[beside][:1], "test_error"] = 0.0
+    runs.loc[whole, "test_error"] = 0.0
+
+    front, alone = fit(runs, "power", frontier=True), fit(runs, "power")
+
+    assert np.exp(front.points.y[-1]) == pytest.approx(runs.loc[beside, "test_error"].mean())
+    assert len(front.left_out) == 3
+    assert front.notes == (
+        "4 runs have test_error 0, and nothing says how small it is: 1 counts as 0 in the mean of a cell with others, "
+        "3 are left out, as 0 has no logarithm; give the number of test examples in a column `n_test`",
+    )
+    assert len(alone.left_out) == 4
+    assert "4 are left out" in alone.notes[0]
+    assert fit(runs.assign(n_test=1000), "power", frontier=True).notes == ()
+
+
+def test_an_error_that_rises_with_the_cost_is_asked_about():
+    """An accuracy does; an error that scatters about its law does not, nor one of a handful of runs by chance."""
+    runs = sweep()
+
+    found = fit(runs.assign(test_error=1 - runs["test_error"]), "power", frontier=True)
+
+    assert not found.converged
+    assert "if it is an accuracy, give 1 - accuracy as the error" in found.notes[0]
+    assert fit(runs, "power").notes == fit(sweep(noise=0.5), "power").notes == ()
+    few = pd.DataFrame({"train_flops": [1e9, 2e9, 3e9, 4e9], "test_error": [0.1, 0.2, 0.3, 0.4]})
+    assert fit(few, "power").notes == ()
+
+
+@pytest.mark.parametrize("function", [fit, pareto_front])
+def test_a_cost_that_is_the_error_is_refused(function):
+    """A column falls with itself under any law."""
+    with pytest.raises(ValueError, match="'test_error' is both the cost and the error; name another"):
+        function(sweep(), cost="test_error")
 
 
 def test_error_of_zero_on_a_known_test_set_enters():

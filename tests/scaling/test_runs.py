@@ -2,10 +2,13 @@
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scaling import fit
 from scaling.columns import COLUMNS, column, label
+from scaling.export import write_runs
+from scaling.reading import number_hint
 from scaling.runs import cell_columns, check_runs, from_rows, read_runs
 
 
@@ -109,6 +112,7 @@ def test_a_broken_parquet_file_is_refused_in_our_words(tmp_path):
         read_runs(path)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.permutations(["width", "seed", "train_flops", "test_error", "train_flops_train", "zebra"]))
 def test_a_table_from_rows_has_known_columns_first(order):
     """In the order of the contract, phases behind them, strangers last."""
@@ -141,3 +145,37 @@ def test_columns_are_described_and_called_by_name():
     assert label("train_flops") == "training compute"
     with pytest.raises(ValueError, match="did you mean 'train_flops'"):
         column("train_flop")
+
+
+def test_blanks_around_headers_are_taken_away_and_noted(tmp_path):
+    """In a csv; the note goes with the table into its fits, and not into the files that are written of it."""
+    path = tmp_path / "mine.csv"
+    path.write_text("train_flops, test_error ,status\n" + "".join(f"1e{n}, {0.5 / n}, finished\n" for n in range(1, 9)))
+
+    runs = read_runs(path)
+    written = write_runs(runs, tmp_path / "out")
+
+    assert list(runs.columns[:3]) == ["train_flops", "test_error", "status"]
+    assert set(runs["status"]) == {"finished"}
+    assert fit(runs, "power").notes == (
+        "mine.csv has blanks around names of columns (' test_error '), which were taken away",
+    )
+    for file in written:
+        assert fit(read_runs(file), "power").notes == ()
+    path.write_text("a, a\n1,2\n")
+    with pytest.raises(ValueError, match="'a' stands there twice"):
+        read_runs(path)
+
+
+@pytest.mark.parametrize(
+    ("cell", "hint"),
+    [
+        ("12.5%", "; write 0.125 for 12.5%"), ("50 %", "; write 0.5 for 50 %"),
+        ("1,234,567.5", "; write 1234567.5, without separators of thousands"),
+        ("1 000", "; write 1000, without separators of thousands"), ("0,25", "; write 0.25, with a point"),
+        ("half", ""), (None, ""), ("1,00", "; write 1.00, with a point"),
+    ],
+)  # fmt: skip
+def test_what_to_write_for_a_number_that_is_none(cell, hint):
+    """Percentages, separated thousands, decimal commas."""
+    assert number_hint(cell) == hint

@@ -69,7 +69,7 @@ def test_arrays_become_a_data_set_with_its_statistics():
         ((IMAGES[0, 0], LABELS), "train images have the shape"),
         ((IMAGES, LABELS[:-1]), "give one whole number for each of the 60 images"),
         ((IMAGES, LABELS / 1), "the type float64"),
-        ((IMAGES, LABELS - 1), "labels must start at 0"),
+        ((IMAGES, LABELS - 1), "but they are numbers from 0, at least one; number the classes from 0"),
         ((IMAGES[:0], LABELS[:0]), "there must be some"),
     ],
 )

@@ -209,7 +209,7 @@ def test_an_oversized_network_is_trained_and_charged():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (options(strength=-1), "has strength = -1: input should be greater than or equal to 0"),
+        (options(strength=-1), "has strength = -1, but it is 0 or more"),
         ({**options(finetune_share=0), "selection": "best"}, "take selection 'last' or a finetune_share above 0"),
         ({**options(penalty="group-lasso"), "family": "mine:net"}, "does not know those of mine:net"),
         ({**options(oversize=1.5), "family": "vit"}, "has oversize 1.5, but vit cannot be built: width 24"),

@@ -176,8 +176,8 @@ def test_a_training_that_diverges_or_runs_out_of_time_ends_the_trial():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (options(density=0), "has density = 0: input should be greater than 0"),
-        (options(pruning="cubic"), "input should be 'gradual' or 'one-shot'"),
+        (options(density=0), "has density = 0, but it is above 0"),
+        (options(pruning="cubic"), "has pruning = 'cubic', but it is 'gradual' or 'one-shot'"),
         (options(begin=0.8, end=0.8), "begins at 0.8 and ends at 0.8; begin before end"),
         ({**options(finetune_share=0), "selection": "best"}, "take selection 'last' or a finetune_share above 0"),
         (options(sparsity=0.9), "has no option 'sparsity'"),
