@@ -115,13 +115,27 @@ class MlflowStore:
             trial_id, other_id = other.data.tags["trial_id"], other.info.run_id
             if own_runs.get(trial_id, other_id) == other_id:
                 continue
-            own = self._client.get_run(own_runs[trial_id])
+            own = self._run(own_runs[trial_id])
+            if own is None:
+                elsewhere[trial_id] = other_id
+                continue
             is_younger = _age(own) > _age(other)
             if own.info.lifecycle_stage == "active":
                 self._client.delete_run(other_id if is_younger else own.info.run_id)
             if own.info.lifecycle_stage != "active" or not is_younger:
                 elsewhere[trial_id] = other_id
         return elsewhere
+
+    def _run(self, run_id: str) -> Any | None:
+        """A run, deleted or not; None for one that `mlflow gc` has removed."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
 
     def put_sweep(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from experiments.dataset_facts import read_facts
 from experiments.destination import first_destination
 from experiments.keeping import log_kept_models
-from experiments.results import SWEEP_FILE, TRIALS_FOLDER, Analysis, read_results
+from experiments.results import FITS_FILE, SWEEP_FILE, TRIALS_FOLDER, Analysis, read_results
 from experiments.sweep import SweepSpec
 from scaling.words import agree, counted
 
@@ -61,6 +61,6 @@ def deliver_runs(tracker: Tracker, sweep: SweepSpec, folder: Path, analysis: Ana
         sweep.name,
         sweep.model_dump(mode="json", exclude={"grid", "points", "description"}),
         metrics,
-        [folder / "fits.json", analysis.report, folder / "runs.csv", folder / "figures", folder / SWEEP_FILE],
+        [folder / FITS_FILE, analysis.report, folder / "runs.csv", folder / "figures", folder / SWEEP_FILE],
         "\n\n".join([sweep.description, *analysis.sentences]),
     )

@@ -107,3 +107,19 @@ def test_a_folder_goes_by_one_name_and_its_copy_by_another(tmp_path):
 
     assert DeliveryLog(tmp_path / "a", "http://other", EXPERIMENT).writer() == name == first.writer()
     assert DeliveryLog(tmp_path / "b", "http://h", EXPERIMENT).writer() != name
+
+
+def test_a_run_that_was_removed_for_good_leaves_the_other(people, tmp_path):
+    """As by `mlflow gc`: the notes lead to the run that is there, and a sync succeeds."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for tracker in people:
+        tracker.start()
+        tracker.finished(record())
+        tracker.close()
+    own, other = (DeliveryLog(tracker._log.path.parents[1], tracker.uri, EXPERIMENT).run_ids for tracker in people)
+    SqlAlchemyStore(people[0].uri, str(tmp_path / "artifacts"))._hard_delete_run(own[record()["trial_id"]])
+
+    assert people[0].deliver_missing([record()]).n_missing == 0
+
+    assert DeliveryLog(people[0]._log.path.parents[1], people[0].uri, EXPERIMENT).run_ids == other
