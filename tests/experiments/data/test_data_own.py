@@ -70,7 +70,7 @@ def test_arrays_become_a_data_set_with_its_statistics():
         ((IMAGES, LABELS[:-1]), "give one whole number for each of the 60 images"),
         ((IMAGES, LABELS / 1), "the type float64"),
         ((IMAGES, LABELS - 1), "but they are numbers from 0, at least one; number the classes from 0"),
-        ((IMAGES[:0], LABELS[:0]), "there must be some"),
+        ((IMAGES[:0], LABELS[:0]), "at least one; number the classes from 0"),
     ],
 )
 def test_wrong_arrays_are_refused(train, sentence):
