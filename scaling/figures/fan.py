@@ -67,7 +67,13 @@ def plot_fan(axes: Axes, intervals: Intervals, *, decades: float = 2.0) -> Axes:
     )  # fmt: skip
     # The central law says how deep the picture goes: a lower end at 0 would make it bottomless.
     deepest = float(table[fitted.error].min())
-    axes.set_ylim(bottom=max(float(table[f"low_{round(100 * LEVELS[0])}"].min()) / 1.6, deepest / 4))
+    widest = f"{round(100 * LEVELS[0])}"
+    # Nor do bands at the cheap end, where no cell was fitted, lift it far above the points.
+    highest = max(float(np.exp(points.y).max()), float(table[fitted.error].max()))
+    axes.set_ylim(
+        max(float(table[f"low_{widest}"].min()) / 1.6, deepest / 4),
+        min(max(float(table[f"high_{widest}"].max()), highest) * 1.1, highest * 2),
+    )
     axes.legend(loc="lower left", fontsize=8)
     return axes
 

@@ -274,6 +274,22 @@ def test_a_fan_widens_and_its_bands_lie_within_one_another(power):
     draw(figures.plot_fan, power)
 
 
+def test_a_fan_that_opens_at_its_cheap_end_does_not_lift_the_picture_above_its_points():
+    """Bands of thousands of percent run out of it; the law and its points fill it."""
+    cost, noise = np.geomspace(1e8, 1e11, 8), np.exp(0.8 * np.sin(7.0 * np.arange(8)))
+    few = pd.DataFrame({
+        "trial_id": list("abcdefgh"), "status": "finished", "train_flops": cost,
+        "test_error": np.minimum(0.5 * (cost / 1e8) ** -0.4 * noise, 0.95),
+    })  # fmt: skip
+    found = bootstrap(few, law="power", n_resamples=100)
+    table = figures.fan_table(found)
+    axes = draw(figures.plot_fan, found)
+    highest = max(np.exp(found.fit.points.y).max(), table["test_error"].max())
+
+    assert highest < axes.get_ylim()[1] <= 2.001 * highest
+    assert table["high_95"].max() > axes.get_ylim()[1]
+
+
 def test_the_best_split_spends_the_budget_and_lies_in_its_interval(surface):
     """Size times data times k is the budget; the truth is in the band, as the noise is small."""
     flops = np.geomspace(1e9, 1e12, 7)
