@@ -17,6 +17,7 @@ from experiments.run_links import experiment_links
 HOST = "127.0.0.1"
 START_SECONDS = 300.0
 END_SECONDS = 10.0
+STANDARD_ERROR = 2
 
 
 def serve_ui(results_folder: Path, port: int) -> None:
@@ -35,7 +36,8 @@ def serve_ui(results_folder: Path, port: int) -> None:
         "--artifacts-destination", str(store.with_name(ARTIFACTS_NAME)), "--host", HOST, "--port", str(port),
     ]  # fmt: skip
     print(f"MLflow starts, which takes some ten seconds, on port {port}", file=sys.stderr, flush=True)
-    server = subprocess.Popen(command, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"})
+    # The addresses stand alone on standard output: a program may read them there.
+    server = subprocess.Popen(command, stdout=STANDARD_ERROR, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"})
     try:
         _wait_until_ready(server, port)
         for name, address in experiment_links(store, port).items():
