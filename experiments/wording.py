@@ -6,8 +6,6 @@ import errno
 import os
 from pathlib import Path
 
-from scaling.words import agree
-
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 FOLDER_REMEDY = "give --results or --out and a folder that you may write to"
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -38,6 +36,9 @@ def count_text(count: float) -> str:
 
 def part_of(part: int, whole: int, noun: str) -> str:
     """Some of a number of things, in words: 0 of 1 trial, 3 of 18 trials."""
+    # Here, so that help needs none of the libraries that scaling does.
+    from scaling.words import agree
+
     return f"{part} of {whole} {agree(whole, noun, f'{noun}s')}"
 
 

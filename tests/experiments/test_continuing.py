@@ -239,7 +239,7 @@ def test_every_module_that_a_trial_needs_is_part_of_its_version():
     decisive = {path for pattern in continuing.DECISIVE_FILES for path in folder.glob(pattern)}
     loaded = {name.removeprefix("experiments.").replace(".", "/") for name in done.stdout.split()}
     # They measure, read settings, keep what was trained, or word messages.
-    others = {"device", "energy", "kept_models", "sweep", "data", "techniques"}
+    others = {"device", "energy", "kept_models", "sweep", "rules", "data", "techniques"}
 
     assert {name for name in loaded - others if folder / f"{name}.py" not in decisive} == set()
     assert all(any(folder.glob(pattern)) for pattern in continuing.DECISIVE_FILES)
