@@ -216,7 +216,16 @@ def _initialise(**options: Any) -> None:
     with warnings.catch_warnings(), _own_answer_to_sigterm():
         # Ray announces changes of its defaults as FutureWarning on every start.
         warnings.simplefilter("ignore", FutureWarning)
-        ray.init(**options)
+        try:
+            ray.init(**options)
+        except Exception as error:
+            # Ray gives a node half a minute, and says so by an exception of no type of its own.
+            if type(error) is not Exception or "timed out" not in str(error):
+                raise
+            raise RuntimeError(
+                "Ray did not start within 30 s, as on a machine that is too busy or short of memory; try again when it "
+                "has less to do, or take a running cluster by --address"
+            ) from error
 
 
 @contextmanager

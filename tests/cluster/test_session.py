@@ -109,6 +109,19 @@ def test_a_second_connection_in_one_process_is_refused():
         pass
 
 
+def test_a_machine_too_busy_to_start_ray_is_told_in_a_sentence(monkeypatch):
+    """Ray's own exception has no type that could be told from a fault of the program."""
+    import ray
+
+    def init(**_):
+        raise Exception("The current node timed out during startup. This could happen because")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(RuntimeError, match=r"^Ray did not start within 30 s, .*; try again"), connect("127.0.0.1:1"):
+        pass
+
+
 TWO_SWEEPS = """
 import gc, sys
 from pathlib import Path

@@ -22,6 +22,13 @@ from experiments.running import FinishedSweep
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "experiments" / "sweeps" / "smoke.yaml"
+# A process that a shell has put into the background is told to ignore Ctrl-C, and so are its children.
+AS_FROM_A_TERMINAL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from experiments.cli import main
+main()
+"""
 SENTENCE = "ninthpower: stopped; what was finished is kept, and the same command goes on\n"
 
 
@@ -95,6 +102,8 @@ def test_sigterm_while_ray_starts_is_told_to_whoever_had_it(monkeypatch):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)
 
+    # Another test of this process may be connected.
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
     try:
         with pytest.raises(SystemExit), connect("127.0.0.1:1"):
@@ -109,7 +118,7 @@ def test_sigterm_while_ray_starts_is_told_to_whoever_had_it(monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_sweep_that_is_ended_while_ray_starts_leaves_no_process(tmp_path, number):
     """As soon as the first process of Ray's is there; the whole group hears Ctrl-C, as from a terminal."""
-    command = [sys.executable, "-m", "experiments.cli", "sweep", SMOKE, "--results", tmp_path]
+    command = [sys.executable, "-c", AS_FROM_A_TERMINAL, "sweep", SMOKE, "--results", tmp_path]
     sweep = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
