@@ -187,8 +187,8 @@ def connect(
         raise ValueError("this process is connected to Ray already; leave that connection first")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": log_level}
     if address is not None:
-        _initialise(address=address, **options)
         try:
+            _initialise(address=address, **options)
             yield Session(is_private=False, to_come=kinds_to_come())
         finally:
             _leave()
@@ -230,22 +230,29 @@ def _initialise(**options: Any) -> None:
 
 @contextmanager
 def _own_answer_to_sigterm() -> Iterator[None]:
-    """Give SIGTERM back to whoever had it: Ray takes it as it starts, and answers it by ending the process.
+    """Keep SIGTERM with whoever has it, who is told afterwards of one that came while Ray started.
 
-    Where it came meanwhile, its owner is told in place of that end.
+    Ray would take it, and answer by an exception that Python drops where it can raise none, such as in a finalizer.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
+    heard: list[int] = []
+    install = signal.signal
+    before = install(signal.SIGTERM, lambda number, _: heard.append(number))
+
+    def install_others(number: Any, handler: Any) -> Any:
+        return before if number == signal.SIGTERM else install(number, handler)
+
+    in_its_place: Any = install_others
+    signal.signal = in_its_place
     try:
         yield
-    except SystemExit:
-        if callable(before):
-            before(signal.SIGTERM, None)
-        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal = install
+        install(signal.SIGTERM, before)
+    if heard:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _leave() -> None:

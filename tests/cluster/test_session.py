@@ -117,6 +117,7 @@ def test_a_machine_too_busy_to_start_ray_is_told_in_a_sentence(monkeypatch):
         raise Exception("The current node timed out during startup. This could happen because")
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(RuntimeError, match=r"^Ray did not start within 30 s, .*; try again"), connect("127.0.0.1:1"):
         pass
