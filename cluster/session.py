@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -31,6 +32,8 @@ PRIVATE_OBJECT_STORE_BYTES = 512 * 2**20
 FOLDER_PREFIX = "ninthpower-"
 # Long enough for a driver to lock the folder it has just made, and for a killed Ray to be gone.
 ABANDONED_SECONDS = 600
+# A head that has not taken a connection after so long is not there.
+ANSWER_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,7 @@ def connect(
         raise ValueError("this process is connected to Ray already; leave that connection first")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": log_level}
     if address is not None:
+        _check_answers(address)
         try:
             _initialise(address=address, **options)
             yield Session(is_private=False, to_come=kinds_to_come())
@@ -208,6 +212,21 @@ def connect(
             yield Session(is_private=True, log_folder=folder / "session_latest" / "logs")
         finally:
             _leave()
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address where nothing listens, at once: Ray would ask for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        why = (getattr(error, "strerror", None) or str(error)).lower()
+        raise ConnectionError(
+            f"no cluster answers at {address} ({why}); `ray start --head` prints the address of the one that it "
+            "starts, and without --address a sweep starts a Ray of its own"
+        ) from None
 
 
 def _initialise(**options: Any) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cluster.lock import FolderInUseError, hold_folder
 from cluster.records import read_record, record_path
+from experiments.machine import n_cores
 from experiments.results import SWEEP_FILE, TRIALS_FOLDER
 from experiments.wording import bytes_text, part_of
 from scaling.export import check_writable
@@ -108,7 +109,7 @@ def _devices() -> Finding:
             f"this machine has an NVIDIA GPU, which torch {torch.__version__} cannot use; install a CUDA build of "
             "torch and a driver that is new enough for it",
         )
-    return Finding(True, f"torch sees no GPU; trials run on {len(os.sched_getaffinity(0))} cores")
+    return Finding(True, f"torch sees no GPU; trials run on {n_cores()} cores")
 
 
 def _limits() -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from scipy.optimize import nnls
 from experiments.data import DatasetInfo, describe_dataset
 from experiments.energy import EnergyAccount
 from experiments.flops import training_flops_per_example
-from experiments.machine import Machine
+from experiments.machine import Machine, n_cores
 from experiments.models import build_model, count_parameters, model_arguments
 from experiments.spec import TrialSpec
 from experiments.training import make_optimizer
@@ -79,7 +79,8 @@ def shape_costs(trials: Sequence[TrialSpec], machine: Machine) -> dict[Shape, Sh
 
 def calibrate(trials: Sequence[TrialSpec], machine: Machine, progress: Progress = silent) -> Calibration:
     """Time a few steps of the smallest, the largest and some shapes between, family by family."""
-    torch.set_num_threads(machine.threads)
+    # More threads than cores would measure how they wait for one another.
+    torch.set_num_threads(min(machine.threads, n_cores()))
     costs = shape_costs(trials, machine)
     infos = dataset_infos(trials, machine)
     coefficients: dict[str, tuple[float, float, float]] = {}

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.data.examples import Images, Labels, checked_indices
+from experiments.machine import n_cores
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -54,7 +55,7 @@ class FileExamples:
             path = self.root / os.fsdecode(bytes(self.paths[wanted[position]]))
             images[position] = decode_square(path, self.size)
 
-        n_threads = min(_MOST_THREADS, _usable_cpus(), max(len(wanted), 1))
+        n_threads = min(_MOST_THREADS, n_cores(), max(len(wanted), 1))
         if n_threads == 1:
             for position in range(len(wanted)):
                 fill(position)
@@ -89,7 +90,3 @@ def _centre_square(image: PillowImage, size: int) -> PillowImage:
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
     return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
-
-
-def _usable_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

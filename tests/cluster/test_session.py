@@ -1,6 +1,7 @@
 """What a trial may ask of the machines, and the connection to them."""
 
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -109,7 +110,28 @@ def test_a_second_connection_in_one_process_is_refused():
         pass
 
 
-def test_a_machine_too_busy_to_start_ray_is_told_in_a_sentence(monkeypatch):
+@pytest.fixture
+def listener():
+    """The address of something that takes connections."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once(monkeypatch):
+    """Ray would ask there for minutes."""
+    import ray
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        dead = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray was asked"))
+        refusal = rf"^no cluster answers at {dead} \(connection refused\); `ray start --head` prints the address"
+        with pytest.raises(ConnectionError, match=refusal), connect(dead):
+            pass
+
+
+def test_a_machine_too_busy_to_start_ray_is_told_in_a_sentence(monkeypatch, listener):
     """Ray's own exception has no type that could be told from a fault of the program."""
     import ray
 
@@ -119,7 +141,7 @@ def test_a_machine_too_busy_to_start_ray_is_told_in_a_sentence(monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(RuntimeError, match=r"^Ray did not start within 30 s, .*; try again"), connect("127.0.0.1:1"):
+    with pytest.raises(RuntimeError, match=r"^Ray did not start within 30 s, .*; try again"), connect(listener):
         pass
 
 
