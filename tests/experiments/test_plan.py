@@ -3,11 +3,12 @@
 import itertools
 
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 
 from experiments.flops import count_family
-from experiments.machine import Machine
+from experiments.machine import Machine, n_cores
 from experiments.plan import check_memory, check_sweep, plan_trials, summarise
 from experiments.printing import print_plan
 from experiments.running import plan_sweep
@@ -251,3 +252,13 @@ def test_nothing_is_shared_where_nothing_is_the_same():
 
     assert len(planned) == 8
     assert all(trial.flops_here == trial.flops for trial in planned)
+
+
+def test_trials_of_more_threads_than_cores_are_measured_on_the_cores():
+    """Sixty-four threads on two cores wait for one another, for minutes."""
+    before = torch.get_num_threads()
+    try:
+        calibrate(sweep_of(grid={"width": 8, "depth": 1, "n_train": 100}).trials(), Machine(device="cpu", threads=64))
+        assert torch.get_num_threads() == min(64, n_cores())
+    finally:
+        torch.set_num_threads(before)
