@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import sqlite3
 import stat
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import quote
 
 from cluster.lock import FolderInUseError, hold_folder
 from cluster.records import read_record, record_path
+from experiments.destination import STORE_NAME
 from experiments.machine import n_cores
 from experiments.results import SWEEP_FILE, TRIALS_FOLDER
 from experiments.wording import bytes_text, part_of
@@ -56,7 +60,7 @@ def examine(
         tracking_uri: Tracking server; None for the SQLite file in the results folder.
         storage_uri: Storage of records; None for none.
     """
-    findings = [*_python(), *_libraries(), *_limits(), *_token_file(), *_room(results)]
+    findings = [*_python(), *_libraries(), *_limits(), *_token_file(), *_room(results), *_store(results)]
     for folder in sorted(file.parent for file in results.glob(f"*/{SWEEP_FILE}")):
         findings += _sweep(folder, tracking_uri)
     if tracking_uri:
@@ -156,15 +160,32 @@ def _room(results: Path) -> Iterator[Finding]:
             yield Finding(False, str(refusal))
 
 
+def _store(results: Path) -> Iterator[Finding]:
+    """The SQLite file of MLflow, if sweeps have written one."""
+    store = results / STORE_NAME
+    if not store.is_file():
+        return
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(store.absolute()))}?mode=ro", uri=True)) as database:
+            database.execute("SELECT count(*) FROM runs")
+    except sqlite3.Error as error:
+        yield Finding(
+            False,
+            f"{store} is no store of MLflow's ({error}); move it away and run: ninthpower sync {results}, which fills "
+            "a new one from the records",
+        )
+
+
 def _sweep(folder: Path, tracking_uri: str | None) -> Iterator[Finding]:
     """Its file, its records, whether it runs, and what MLflow lacks."""
+    from cluster.mlflow_errors import without_password
     from experiments.results import read_sweep
     from experiments.syncing import count_undelivered
 
     try:
         sweep = read_sweep(folder)
     except ValueError as error:
-        yield Finding(False, f"{folder / SWEEP_FILE} cannot be read ({error}); run the sweep again to replace it")
+        yield Finding(False, str(error))
         return
     records, trials_folder = [], folder / TRIALS_FOLDER
     for trial in sweep.trials():
@@ -195,7 +216,8 @@ def _sweep(folder: Path, tracking_uri: str | None) -> Iterator[Finding]:
     n_missing = count_undelivered(sweep, folder, records, tracking_uri)
     if n_missing and not running:
         trials = counted(n_missing, "trial")
-        yield Finding(False, f"{folder}: MLflow has not been told of {trials}; run: ninthpower sync {folder}")
+        told = f" --tracking-uri {without_password(tracking_uri)}" if tracking_uri else ""
+        yield Finding(False, f"{folder}: MLflow has not been told of {trials}; run: ninthpower sync {folder}{told}")
 
 
 def _holder(folder: Path) -> str:

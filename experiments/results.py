@@ -75,7 +75,7 @@ def read_results(path: RunsSource) -> tuple[pd.DataFrame, SweepSpec | None, list
         return read_tracked_results(path)
     if not (path / SWEEP_FILE).is_file():
         return read_runs(path), None, []
-    sweep = parse_sweep(json.loads((path / SWEEP_FILE).read_text(encoding="utf-8")))
+    sweep = read_sweep(path)
     wanted = {trial.trial_id for trial in sweep.trials()}
     files = [record_path(path / TRIALS_FOLDER, trial_id) for trial_id in sorted(wanted)]
     records = [read_record(file) for file in files if file.exists()]
@@ -201,5 +201,13 @@ def read_sweep_records(sweep: SweepSpec, folder: Path) -> list[Record]:
 
 
 def read_sweep(folder: Path) -> SweepSpec:
-    """Read the sweep that a results folder is of."""
-    return parse_sweep(json.loads((folder / SWEEP_FILE).read_text(encoding="utf-8")))
+    """Read the sweep that a results folder is of.
+
+    Raises:
+        ValueError: If its file is damaged.
+    """
+    file = folder / SWEEP_FILE
+    try:
+        return parse_sweep(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be read ({error}); run the sweep again to replace it") from None

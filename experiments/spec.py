@@ -31,7 +31,7 @@ class TrialSpec(Strict):
     depth: Whole = Field(description="depth of the model")
     n_train: Whole = Field(description="training examples; subsets are nested and class-balanced")
     epochs: Positive = Field(30, description="passes over the training examples; may be a fraction")
-    seed: int = Field(0, ge=0, description="seed of initialisation, subset and order")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of initialisation, subset and order")
     technique: str = Field("baseline", description="efficiency technique, or `module:function`")
     technique_options: dict[str, float | int | str | bool] = Field(
         default_factory=dict, description="the technique's own parameters"

@@ -53,7 +53,7 @@ def labels_and_note(table: Columns, cost: str, cluster: str | None = None) -> tu
 def _told_apart(table: Columns, codes: Labels, cost: str) -> tuple[Labels, str]:
     """Runs of one cost with one seed number are repeats: one cell, unless nothing says that they are seeds."""
     if pd.Series(table["seed"]).nunique() > 1:
-        return codes, ""
+        return codes, _doubles_note(table, codes)
     n_repeats = codes.size - _n_distinct(codes)
     note = (
         f"{n_repeats} of {codes.size} runs {agree(n_repeats, 'repeats', 'repeat')} the {cost} of another, and no seeds "
@@ -61,6 +61,18 @@ def _told_apart(table: Columns, codes: Labels, cost: str) -> tuple[Labels, str]:
         "column `seed`, and keep each run once"
     )
     return np.arange(codes.size, dtype=np.int64), note if n_repeats else ""
+
+
+def _doubles_note(table: Columns, codes: Labels) -> str:
+    """What is to be said of runs that agree in all that is known of them, the seed included."""
+    n_doubles = codes.size - _n_distinct(_paired(codes, _code(table["seed"])))
+    if not n_doubles:
+        return ""
+    return (
+        f"{n_doubles} of {codes.size} runs {agree(n_doubles, 'has', 'have')} the settings, the cost and the seed of "
+        "another, and are averaged with it as if they were of more seeds: if something else tells them apart, such as "
+        "the model, name its column `family` or `technique`; if nothing does, keep each run once"
+    )
 
 
 def _codes(table: Columns, names: list[str]) -> Labels:

@@ -91,6 +91,23 @@ def test_what_a_killed_sweep_left(results):
     assert "a killed sweep left" in said
 
 
+def test_a_store_that_is_none(results):
+    """Half a copy, or another file of the name: what is in the records can be delivered again."""
+    store = results / "mlflow.db"
+    store.write_text("junk that is longer than the head of a database, which is a hundred bytes, or so it is said " * 2)
+
+    said = f"{store} is no store of MLflow's (file is not a database); move it away"
+    assert any(said in one for one in complaints(results))
+
+
+def test_the_remedy_names_the_tracking_server_that_was_asked_for(results):
+    """Else it would deliver to another one, and the finding would stay."""
+    found = doctor.examine(results, tracking_uri="http://127.0.0.1:1")
+
+    remedy = f"ninthpower sync {results / 'ill'} --tracking-uri http://127.0.0.1:1"
+    assert any(finding.sentence.endswith(remedy) for finding in found)
+
+
 def test_a_sweep_file_that_cannot_be_read(results):
     """A key that this version does not know."""
     path = results / "ill" / "sweep.json"

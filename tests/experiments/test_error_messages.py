@@ -189,6 +189,7 @@ COMMANDS = [
     ("plan password.yaml", "an address with a password; a sweep file is kept in many places"),
     ("plan value.yaml", "value.yaml: training.epochs is -1, but it is above 0; leave it out for 30"),
     (f"plan {SMOKE} --set training.epochs=many", "epochs is 'many', but it is a number; leave it out for 30"),
+    (f"plan {SMOKE} --set grid.seed=[99999999999999999999]", "seed is 99999999999999999999, but it is"),
     (f"plan {SMOKE} --set grid.width=[1.5]", "width is 1.5, but it is a whole number"),
     (f"plan {SMOKE} --set fit.laws=[]", "fit.laws is [], but it has at least 1 entry"),
     (f"plan {SMOKE} --set execution.device=tpu", "execution.device is 'tpu', but it is 'auto', 'cpu' or 'cuda'; leave"),

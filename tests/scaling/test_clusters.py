@@ -75,3 +75,15 @@ def test_a_column_to_resample_by_must_be_there():
     assert together(cluster_labels(table, "train_flops", "budget")) == {(0, 1)}
     with pytest.raises(ValueError, match="no column 'budgets' to resample by"):
         cluster_labels(table, "train_flops", "budgets")
+
+
+def test_runs_of_one_setting_and_one_seed_are_said():
+    """Two models under a name that no column is known by, or rows that stand twice."""
+    rows = [(width, seed, model) for width in (4, 8) for seed in (0, 1) for model in ("cnn", "vit")]
+    table = pd.DataFrame(rows, columns=["width", "seed", "model"]).assign(train_flops=1.0)
+
+    labels, note = labels_and_note(table, "train_flops")
+
+    assert len(set(labels)) == 2
+    assert note.startswith("4 of 8 runs have the settings, the cost and the seed of another, and are averaged with it")
+    assert labels_and_note(table.rename(columns={"model": "family"}), "train_flops")[1] == ""
