@@ -49,7 +49,8 @@ def start(real_cluster, tmp_path):
     yield run
     for driver in drivers:
         driver.kill()
-        driver.communicate()
+        driver.wait()
+        driver.stdout.close()
 
 
 def wait_for_a_checkpoint(driver, folder):
