@@ -146,12 +146,12 @@ def sync(
         if not as_json:
             typer.echo(synced.sentence)
     incomplete = any(synced.problem for synced in found)
+    here = results.parent if folders == [results.absolute()] else results
     if as_json:
         typer.echo(json.dumps([synced.to_dict() for synced in found], indent=1))
     elif incomplete:
-        say_next("ninthpower", "doctor", "--results", results.parent if folders == [results.absolute()] else results)
+        say_next("ninthpower", "doctor", "--results", here)
     else:
-        here = results.parent if folders == [results.absolute()] else results
         say_next(*where_seen(found[0].destination, here, found[0].name))
     if incomplete:
         raise typer.Exit(ExitCode.NOT_IN_ORDER)

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from cluster.lock import FolderInUseError, hold_folder
 from cluster.records import read_record, record_path
-from experiments.destination import STORE_NAME
+from experiments.destination import STORE_NAME, without_credentials
 from experiments.machine import n_cores
 from experiments.results import SWEEP_FILE, TRIALS_FOLDER
 from experiments.wording import bytes_text, part_of
@@ -178,7 +178,6 @@ def _store(results: Path) -> Iterator[Finding]:
 
 def _sweep(folder: Path, tracking_uri: str | None) -> Iterator[Finding]:
     """Its file, its records, whether it runs, and what MLflow lacks."""
-    from cluster.mlflow_errors import without_password
     from experiments.results import read_sweep
     from experiments.syncing import count_undelivered
 
@@ -216,7 +215,7 @@ def _sweep(folder: Path, tracking_uri: str | None) -> Iterator[Finding]:
     n_missing = count_undelivered(sweep, folder, records, tracking_uri)
     if n_missing and not running:
         trials = counted(n_missing, "trial")
-        told = f" --tracking-uri {without_password(tracking_uri)}" if tracking_uri else ""
+        told = f" --tracking-uri {without_credentials(tracking_uri)}" if tracking_uri else ""
         yield Finding(False, f"{folder}: MLflow has not been told of {trials}; run: ninthpower sync {folder}{told}")
 
 

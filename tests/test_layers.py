@@ -109,19 +109,6 @@ print(round(fit(runs, law="power").exponent, 6))
     assert done.stdout.strip() == "2.0"
 
 
-def test_help_imports_nothing_heavy():
-    """Whoever asks for help does not wait for torch, ray or mlflow."""
-    program = (
-        "import sys; from experiments.cli import app\n"
-        "try: app(['--help'])\n"
-        "except SystemExit: pass\n"
-        "print(sorted({'torch', 'ray', 'mlflow', 'pandas', 'numpy', 'matplotlib'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-
-    assert done.stdout.strip().splitlines()[-1] == "[]", done.stderr
-
-
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_package_can_be_found_by_an_installer(layer):
     """A folder of modules without __init__.py would be left out of the wheel."""
