@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scaling.words import counted
-
 # By the kind of pydantic's error; the braces are filled from its context.
 RULES = {
     "greater_than": "is above {gt}",
@@ -39,6 +37,9 @@ def rule_text(error: Mapping[str, Any]) -> str:
     kind, context = str(error["type"]), dict(error.get("ctx", {}))
     if kind in RULES:
         return f", but it {RULES[kind].format(**{name: _plain(value) for name, value in context.items()})}"
+    # Here, so that a trial, which reads its options by these rules, does not load what fits need.
+    from scaling.words import counted
+
     for kinds, noun, several in ((ENTRIES, "entry", "entries"), (LETTERS, "letter", "letters")):
         if kind in kinds:
             most = "at least" if kinds[kind] == "min_length" else "at most"

@@ -109,6 +109,18 @@ print(round(fit(runs, law="power").exponent, 6))
     assert done.stdout.strip() == "2.0"
 
 
+def test_a_trial_loads_nothing_that_fits_need():
+    """Each worker would wait a second for them."""
+    program = (
+        "import sys; import experiments.trial\n"
+        "from experiments.techniques import find_technique; find_technique('baseline')\n"
+        "print(sorted({'scaling', 'pandas', 'scipy', 'matplotlib', 'ray', 'mlflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.stdout.strip() == "[]", done.stderr
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_package_can_be_found_by_an_installer(layer):
     """A folder of modules without __init__.py would be left out of the wheel."""
